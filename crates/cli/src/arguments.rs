@@ -1,0 +1,92 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use hpd_encoder::OpenOptions;
+
+use crate::{distill, embed, evaluate, export, generate, index, inspect, search};
+
+/// Makes a large sentence encoder small and puts it to work.
+#[derive(Debug, Parser)]
+#[command(name = "hpd", version, about, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+A first tour:
+  hpd distill --teacher TEACHER --sentences sentences.txt --output student
+  hpd evaluate --model student --sts sts/ --retrieval retrieval/
+  hpd index create --store notes.hpd --model student --input notes.jsonl
+  hpd search --store notes.hpd 'the fear of spiders'
+
+Exit status: 0 done, 1 the answer is no (for example no hits), 2 error.";
+
+/// Flags that every verb takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Print results as JSON for machines
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say nothing on stderr but errors
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    /// Threads to compute with [default: one per core]
+    #[arg(long, global = true, value_name = "N", env = "HPD_THREADS")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// One verb, one file.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Train a small student to land on a large teacher's vectors
+    Distill(distill::Arguments),
+    /// Measure a model: sentence similarity and retrieval
+    Evaluate(evaluate::Arguments),
+    /// Turn text into vectors
+    Embed(embed::Arguments),
+    /// Make a store of documents, add to it, delete from it
+    Index(index::Arguments),
+    /// Find the documents nearest to a query
+    Search(search::Arguments),
+    /// Tell what a model folder, store or run is
+    Inspect(inspect::Arguments),
+    /// Convert a model folder
+    Export(export::Arguments),
+    /// Print a shell completion script
+    Completions(generate::CompletionArguments),
+    /// Write the man pages
+    Man(generate::ManArguments),
+}
+
+/// A model on the command line, for any verb.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ModelArguments {
+    /// Model folder or Hugging Face id
+    #[arg(long, short, value_name = "DIR|ID")]
+    pub(crate) model: String,
+    /// Branch, tag or commit of a Hugging Face id
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
+    /// Truncate texts at so many tokens [default: what the model folder says]
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) max_seq_length: Option<usize>,
+}
+
+impl ModelArguments {
+    /// The folder, fetched from the hub if it has to be.
+    pub(crate) fn folder(&self) -> hpd_files::Result<PathBuf> {
+        // Until the hub room stands a model is a folder.
+        Ok(PathBuf::from(&self.model))
+    }
+
+    /// The model, opened.
+    pub(crate) fn open(&self) -> hpd_files::Result<hpd_encoder::Model> {
+        let options = OpenOptions { max_seq_length: self.max_seq_length };
+        hpd_encoder::Model::open_with(&self.folder()?, &options)
+    }
+}

@@ -1,0 +1,65 @@
+//! Words on a terminal: parses, runs one verb, prints the error once and chooses the exit code.
+//!
+//! No arithmetic and no defaults of its own: settings and their defaults live in the libraries. One verb, one
+//! file. Data goes to stdout, talk to stderr. Exit 0 done, 1 "no" as an answer, 2 error; a closed pipe is no error.
+
+mod arguments;
+mod distill;
+mod embed;
+mod evaluate;
+mod export;
+mod generate;
+mod index;
+mod inspect;
+mod search;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Verb};
+use hpd_files::Result;
+use terminal::Terminal;
+
+// Training frees and asks for the same large buffers at every step; the system allocator gives their pages
+// back each time, which cost a quarter of the run.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What a verb answers when nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Done.
+    Yes,
+    /// Done, and the answer is no: no hits, a check not met.
+    No,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let terminal = Terminal::new(&arguments.global);
+    match terminal.prepare(&arguments.global).and_then(|()| run(arguments.verb, &terminal)) {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal.print_error(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(verb: Verb, terminal: &Terminal) -> Result<Answer> {
+    match verb {
+        Verb::Distill(arguments) => distill::run(&arguments, terminal),
+        Verb::Evaluate(arguments) => evaluate::run(&arguments, terminal),
+        Verb::Embed(arguments) => embed::run(&arguments, terminal),
+        Verb::Index(arguments) => index::run(&arguments, terminal),
+        Verb::Search(arguments) => search::run(&arguments, terminal),
+        Verb::Inspect(arguments) => inspect::run(&arguments, terminal),
+        Verb::Export(arguments) => export::run(&arguments, terminal),
+        Verb::Completions(arguments) => generate::completions(&arguments),
+        Verb::Man(arguments) => generate::man(&arguments),
+    }
+}

@@ -1,0 +1,145 @@
+//! The terminal: bars and notes on stderr, data on stdout, errors once.
+
+use std::error::Error as StdError;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hpd_files::{Error, Progress, Result, interrupt};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::arguments::Global;
+
+/// How to talk to whoever called.
+pub(crate) struct Terminal {
+    /// Results as JSON.
+    pub(crate) json: bool,
+    quiet: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Terminal {
+    pub(crate) fn new(global: &Global) -> Self {
+        Self { json: global.json, quiet: global.quiet, bar: Mutex::new(None) }
+    }
+
+    /// Sets up threads and signals.
+    pub(crate) fn prepare(&self, global: &Global) -> Result<()> {
+        if global.threads == Some(0) {
+            return Err(Error::input("`--threads` is 0, but work needs at least 1"));
+        }
+        let mut pool = rayon::ThreadPoolBuilder::new();
+        if let Some(threads) = global.threads {
+            pool = pool.num_threads(threads);
+        }
+        pool.build_global().map_err(|e| Error::input("cannot start the threads").caused_by(e))?;
+        // The second Ctrl-C stops at once; everything on disk is safe at any moment.
+        ctrlc::set_handler(|| {
+            if interrupt::requested() {
+                std::process::abort();
+            }
+            interrupt::request();
+        })
+        .map_err(|e| Error::input("cannot listen for Ctrl-C").caused_by(e))
+    }
+
+    /// Prints a line of data to stdout.
+    ///
+    /// # Errors
+    /// When stdout is closed; [`is_closed_pipe`] knows that one.
+    pub(crate) fn print(&self, line: &str) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{line}").map_err(|e| Error::io("write", "stdout", e))
+    }
+
+    /// Prints a line of talk to stderr, unless quiet.
+    pub(crate) fn say(&self, line: &str) {
+        if self.quiet {
+            return;
+        }
+        let print = || {
+            let _ = writeln!(io::stderr(), "{line}");
+        };
+        match &*lock(&self.bar) {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// `error:`, each cause, and the hint on a line of its own.
+    pub(crate) fn print_error(&self, error: &Error) {
+        self.finish();
+        let mut text = format!("error: {error}\n");
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            text.push_str(&format!("  caused by: {inner}\n"));
+            cause = inner.source();
+        }
+        if let Some(hint) = error.hint_text() {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+}
+
+impl Progress for Terminal {
+    fn stage(&self, name: &str, total: Option<u64>) {
+        self.finish();
+        if self.quiet || !io::stderr().is_terminal() {
+            return;
+        }
+        let bar = match total {
+            Some(total) => ProgressBar::new(total).with_style(style(
+                "{prefix:>18} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta} {msg}",
+            )),
+            None => ProgressBar::no_length()
+                .with_style(style("{prefix:>18} {spinner} {human_pos} {per_sec} {msg}")),
+        };
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        *lock(&self.bar) = Some(bar);
+    }
+
+    fn advance(&self, units: u64) {
+        if let Some(bar) = &*lock(&self.bar) {
+            bar.inc(units);
+        }
+    }
+
+    fn message(&self, words: &str) {
+        if let Some(bar) = &*lock(&self.bar) {
+            bar.set_message(words.to_owned());
+        }
+    }
+
+    fn note(&self, line: &str) {
+        self.say(line);
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = lock(&self.bar).take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A panic elsewhere leaves a bar behind, nothing that must not be used.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Whether `error` only says that the reader of our output went away.
+pub(crate) fn is_closed_pipe(error: &Error) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return io.kind() == io::ErrorKind::BrokenPipe;
+        }
+        cause = inner.source();
+    }
+    false
+}

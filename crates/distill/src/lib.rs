@@ -1,0 +1,1 @@
+//! Teacher in, student out: homomorphic projective distillation.

@@ -1,0 +1,1 @@
+//! How good is a model: sentence similarity and retrieval.

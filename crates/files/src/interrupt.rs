@@ -1,0 +1,25 @@
+//! Ctrl-C and SIGTERM as a flag that long loops look at between two pieces of work.
+//!
+//! The binary's signal handler calls [`request`]; loops call [`check`] after they have made their last
+//! piece safe on disk, so an interrupted run always resumes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::{Error, Result};
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Asks every long loop to stop at its next safe point.
+pub fn request() {
+    REQUESTED.store(true, Ordering::SeqCst);
+}
+
+/// Whether a stop was asked for.
+pub fn requested() -> bool {
+    REQUESTED.load(Ordering::SeqCst)
+}
+
+/// An [`crate::ErrorKind::Interrupted`] error once a stop was asked for; `kept` tells what a second run can pick up.
+pub fn check(kept: &str) -> Result<()> {
+    if requested() { Err(Error::interrupted(kept)) } else { Ok(()) }
+}

@@ -1,0 +1,1 @@
+//! Documents and their vectors in one SQLite store: add, delete, search.

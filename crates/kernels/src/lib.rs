@@ -1,0 +1,5 @@
+//! Arithmetic on slices that no library gives us, and file mapping: the only room with `unsafe`.
+//!
+//! Every kernel has a scalar twin that is its meaning; property tests hold the fast ones to it at every level
+//! the CPU has. Levels are chosen at run time.
+#![allow(unsafe_code, reason = "this is the room for it; each block says why it is sound")]
