@@ -1,0 +1,56 @@
+# The verbs of the house. CI runs `just check`; a red step is repeated by hand with its own verb.
+# Everything builds with the release profile, so that dependencies are compiled once for all verbs.
+
+# List the verbs
+default:
+    @just --list --unsorted
+
+# All that must hold before anything lands, cheapest first
+check: fmt-check deny lint doc gpu-check test quickstart-small
+
+# Format the code
+fmt:
+    cargo fmt --all
+
+# Fail where the code is not formatted
+fmt-check:
+    cargo fmt --all --check
+
+# Clippy, warnings denied
+lint:
+    cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+
+# Documentation, private items and broken links included
+doc:
+    RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --workspace --no-deps --document-private-items
+
+# Licences, banned crates and sources of every dependency
+deny:
+    cargo deny --locked check licenses bans sources
+
+# Unit, integration and documentation tests, with cargo-nextest where it is installed
+test:
+    #!/bin/sh
+    set -eu
+    if cargo nextest --version > /dev/null 2>&1; then
+        cargo nextest run --release --locked --workspace
+    else
+        cargo test --release --locked --workspace --lib --bins --tests
+    fi
+    cargo test --release --locked --workspace --doc
+
+# From a fresh clone to a student that finds words by their meaning
+quickstart:
+    ./quickstart.sh
+
+# The same in two minutes, to see that it runs
+quickstart-small:
+    QUICKSTART_SIZE=small ./quickstart.sh
+
+# Type-check training on a graphics card; needs no card, driver or toolkit
+gpu-check:
+    cargo check --release --locked --package hpd-distill --features vulkan
+
+# The binary people download: man pages and completions beside it
+release:
+    scripts/package.sh
