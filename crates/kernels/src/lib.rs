@@ -3,3 +3,11 @@
 //! Every kernel has a scalar twin that is its meaning; property tests hold the fast ones to it at every level
 //! the CPU has. Levels are chosen at run time.
 #![allow(unsafe_code, reason = "this is the room for it; each block says why it is sound")]
+
+mod dot;
+mod level;
+mod top_k;
+
+pub use dot::{dot, dots, dots_at};
+pub use level::Level;
+pub use top_k::{Scored, TopK};
