@@ -8,6 +8,9 @@
 mod embeddings;
 mod identity;
 mod model;
+pub mod tensor;
+mod tokenizer_files;
+pub mod writer;
 
 pub use embeddings::Embeddings;
 pub use identity::Identity;

@@ -3,7 +3,7 @@
 //! The only module that knows how platforms differ in this: Windows has no folder fsync.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -47,11 +47,11 @@ impl AtomicFile {
 }
 
 impl Write for AtomicFile {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.as_mut().map_or(Ok(0), |file| file.write(bytes))
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         self.file.as_mut().map_or(Ok(()), Write::flush)
     }
 }
@@ -61,6 +61,130 @@ impl Drop for AtomicFile {
         // After a commit the name is gone already, and nothing could be done about a failure here.
         let _ = fs::remove_file(&self.unfinished);
     }
+}
+
+/// A folder under construction beside its final name; dropped without [`AtomicFolder::commit`], it vanishes.
+#[derive(Debug)]
+pub struct AtomicFolder {
+    path: PathBuf,
+    unfinished: PathBuf,
+    replace: bool,
+}
+
+impl AtomicFolder {
+    /// Starts a folder that will appear as `path`; parent folders are made. Write into [`AtomicFolder::unfinished`].
+    ///
+    /// # Errors
+    /// When `path` is taken by a file, or by a folder that is not empty and `replace` is off, or when nothing can be
+    /// created there.
+    pub fn create(path: &Path, replace: bool) -> Result<Self> {
+        check_free(path, replace)?;
+        create_parent(path)?;
+        let unfinished = sibling(path, &format!("{}.unfinished", std::process::id()));
+        remove_folder(&unfinished)?;
+        fs::create_dir(&unfinished).map_err(|e| Error::io("create", &unfinished, e))?;
+        Ok(Self { path: path.to_owned(), unfinished, replace })
+    }
+
+    /// Where to write until it is committed.
+    pub fn unfinished(&self) -> &Path {
+        &self.unfinished
+    }
+
+    /// Makes every file durable and gives the folder its name. A folder that stood there is there until the
+    /// moment the new one is.
+    ///
+    /// # Errors
+    /// When the disk is full, the rename is refused, or the name was taken meanwhile.
+    pub fn commit(self) -> Result<()> {
+        sync_tree(&self.unfinished)?;
+        check_free(&self.path, self.replace)?;
+        if self.path.exists() {
+            exchange(&self.unfinished, &self.path)?;
+        } else {
+            fs::rename(&self.unfinished, &self.path)
+                .map_err(|e| Error::io("write", &self.path, e))?;
+        }
+        sync_folder(self.path.parent().unwrap_or(Path::new("")))
+    }
+}
+
+impl Drop for AtomicFolder {
+    fn drop(&mut self) {
+        // Holds the unfinished folder or, after an exchange, the one that was replaced.
+        let _ = fs::remove_dir_all(&self.unfinished);
+    }
+}
+
+/// Refuses an output folder that holds something already.
+fn check_free(path: &Path, replace: bool) -> Result<()> {
+    if path.file_name().is_none() {
+        return Err(Error::input(format!("`{}` is not a name for a new folder", path.display())));
+    }
+    let mut entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("use as a folder", path, error)),
+    };
+    if !replace && entries.next().is_some() {
+        let message = format!("folder `{}` is there already and not empty", path.display());
+        return Err(Error::input(message));
+    }
+    Ok(())
+}
+
+fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes every file and folder below `folder` durable.
+fn sync_tree(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))? {
+        let path = entry.map_err(|e| Error::io("read", folder, e))?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            // Windows flushes only what is open for writing.
+            let file = File::options().write(true).open(&path);
+            file.and_then(|file| file.sync_all()).map_err(|e| Error::io("write", &path, e))?;
+        }
+    }
+    sync_folder(folder)
+}
+
+/// Swaps two folders: at every moment both names are taken.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn exchange(new: &Path, old: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        // Some network file systems cannot.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => exchange_in_steps(new, old),
+        Err(error) => Err(Error::io("replace", old, error.into())),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn exchange(new: &Path, old: &Path) -> Result<()> {
+    exchange_in_steps(new, old)
+}
+
+/// The swap where the system has no call for it. A crash in the middle leaves both folders whole, under
+/// names beside `old`.
+fn exchange_in_steps(new: &Path, old: &Path) -> Result<()> {
+    let fail = |error| Error::io("replace", old, error);
+    let aside = sibling(old, "replaced");
+    fs::rename(old, &aside).map_err(fail)?;
+    if let Err(error) = fs::rename(new, old) {
+        fs::rename(&aside, old).map_err(fail)?;
+        return Err(fail(error));
+    }
+    fs::rename(&aside, new).map_err(fail)
 }
 
 /// Writes `bytes` as `path`, whole or not at all.
@@ -128,5 +252,57 @@ mod tests {
         drop(file);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    fn folder_with(path: &Path, contents: &[u8], replace: bool) -> Result<()> {
+        let folder = AtomicFolder::create(path, replace)?;
+        fs::create_dir(folder.unfinished().join("deep")).unwrap();
+        fs::write(folder.unfinished().join("deep/file"), contents).unwrap();
+        folder.commit()
+    }
+
+    #[test]
+    fn folder_appears_whole_and_is_replaced_only_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made/folder");
+        folder_with(&path, b"old", false).unwrap();
+        let error = folder_with(&path, b"new", false).unwrap_err();
+        assert!(error.to_string().contains("is there already"), "{error}");
+        assert_eq!(fs::read(path.join("deep/file")).unwrap(), b"old");
+        folder_with(&path, b"new", true).unwrap();
+        assert_eq!(fs::read(path.join("deep/file")).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path().join("made")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folder_dropped_without_commit_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("folder");
+        folder_with(&path, b"old", false).unwrap();
+        let folder = AtomicFolder::create(&path, true).unwrap();
+        fs::write(folder.unfinished().join("file"), b"new").unwrap();
+        drop(folder);
+        assert_eq!(fs::read(path.join("deep/file")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_exchange_in_steps_where_the_system_has_no_call() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, old) = (dir.path().join("new"), dir.path().join("old"));
+        folder_with(&new, b"new", false).unwrap();
+        folder_with(&old, b"old", false).unwrap();
+        exchange_in_steps(&new, &old).unwrap();
+        assert_eq!(fs::read(old.join("deep/file")).unwrap(), b"new");
+        assert_eq!(fs::read(new.join("deep/file")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn an_empty_folder_may_be_filled_and_a_file_in_the_way_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        folder_with(dir.path(), b"new", false).unwrap();
+        assert!(AtomicFolder::create(&dir.path().join("deep/file"), true).is_err());
+        assert!(AtomicFolder::create(Path::new(".."), true).is_err());
     }
 }

@@ -1,0 +1,102 @@
+//! A tensor as it stands in a file: a name, a shape, numbers.
+
+use std::borrow::Cow;
+
+use hpd_files::fingerprint::Fingerprinter;
+use hpd_files::{Error, Fingerprint, Result};
+use safetensors::tensor::{Dtype, View};
+
+/// A named f32 tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// The name Hugging Face gives it, such as `encoder.layer.0.output.dense.weight`.
+    pub name: String,
+    /// Sizes of the dimensions, outermost first; a scalar has none.
+    pub shape: Vec<usize>,
+    /// As many numbers as the product of the shape.
+    pub data: Vec<f32>,
+}
+
+impl Tensor {
+    /// Refuses a tensor whose numbers do not fill its shape or are not all finite.
+    ///
+    /// # Errors
+    /// When the count disagrees with the shape, or a number is NaN or infinite.
+    pub fn check(&self) -> Result<()> {
+        let Self { name, shape, data } = self;
+        let expected = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+        if expected != Some(data.len()) {
+            return Err(Error::model(format!(
+                "tensor `{name}` has shape {shape:?} but {} numbers",
+                data.len()
+            )));
+        }
+        match data.iter().position(|number| !number.is_finite()) {
+            Some(at) => Err(Error::model(format!(
+                "tensor `{name}` holds {} at position {at}; expected finite numbers",
+                data[at]
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The fingerprint of a set of tensors: names, shapes and numbers, in the order of the names.
+pub fn fingerprint<'tensors>(tensors: impl IntoIterator<Item = &'tensors Tensor>) -> Fingerprint {
+    let mut tensors: Vec<_> = tensors.into_iter().collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut hasher = Fingerprinter::new();
+    for Tensor { name, shape, data } in tensors {
+        let shape: Vec<u8> = shape.iter().flat_map(|&size| (size as u64).to_le_bytes()).collect();
+        hasher.add_part(name.as_bytes()).add_part(&shape).add_part(bytemuck::cast_slice(data));
+    }
+    hasher.finish()
+}
+
+/// How safetensors sees it when writing.
+impl View for &Tensor {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        bytemuck::cast_slice(&self.data).into()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.data.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, shape: &[usize], data: &[f32]) -> Tensor {
+        Tensor { name: name.to_owned(), shape: shape.to_vec(), data: data.to_vec() }
+    }
+
+    #[test]
+    fn check_names_the_tensor_that_does_not_fill_its_shape() {
+        assert!(tensor("a", &[2, 2], &[0.0; 4]).check().is_ok());
+        assert!(tensor("scalar", &[], &[0.0]).check().is_ok());
+        let error = tensor("a", &[2, 2], &[0.0; 3]).check().unwrap_err();
+        assert_eq!(error.to_string(), "tensor `a` has shape [2, 2] but 3 numbers");
+        assert!(tensor("a", &[usize::MAX, 2], &[]).check().is_err());
+        let error = tensor("a", &[2], &[0.0, f32::NAN]).check().unwrap_err();
+        assert!(error.to_string().contains("NaN at position 1"), "{error}");
+    }
+
+    #[test]
+    fn fingerprint_knows_names_shapes_and_numbers_but_not_the_order() {
+        let (a, b) = (tensor("a", &[2], &[1.0, 2.0]), tensor("b", &[1], &[3.0]));
+        assert_eq!(fingerprint([&a, &b]), fingerprint([&b, &a]));
+        assert_ne!(fingerprint([&a]), fingerprint([&tensor("b", &[2], &[1.0, 2.0])]));
+        assert_ne!(fingerprint([&a]), fingerprint([&tensor("a", &[2, 1], &[1.0, 2.0])]));
+        assert_ne!(fingerprint([&a]), fingerprint([&tensor("a", &[2], &[1.0, 2.5])]));
+    }
+}

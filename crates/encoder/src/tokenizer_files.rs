@@ -1,0 +1,70 @@
+//! Takes a tokenizer over from one model folder into another.
+//!
+//! Apart from the writer because it is about other people's files: which of them belong to a tokenizer, and
+//! which of their settings must not travel. A `tokenizer.json` may fix truncation and padding, as that of
+//! all-MiniLM-L6-v2 does at 128 tokens; sentence-transformers overrides both, other readers obey them and
+//! cut texts short.
+
+use std::fs;
+use std::io::ErrorKind::NotFound;
+use std::path::Path;
+
+use hpd_files::{Error, Result};
+use serde_json::{Map, Value};
+
+/// Files that go along as they are when they are there.
+const AS_THEY_ARE: [&str; 7] = [
+    "added_tokens.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+];
+
+/// Copies the tokenizer's files, with no truncation or padding but `max_seq_length`.
+///
+/// # Errors
+/// When `source` has no `tokenizer.json`, or a file is damaged or cannot be copied.
+pub(crate) fn copy(source: &Path, target: &Path, max_seq_length: usize) -> Result<()> {
+    let mut tokenizer = read_object(source, "tokenizer.json")?.ok_or_else(|| {
+        Error::model(format!("`{}` has no `tokenizer.json`", source.display()))
+            .hint("save the tokenizer with transformers (`AutoTokenizer`), which writes that file")
+    })?;
+    tokenizer.insert("padding".to_owned(), Value::Null);
+    tokenizer.insert("truncation".to_owned(), Value::Null);
+    write_object(target, "tokenizer.json", &tokenizer)?;
+
+    let mut config = read_object(source, "tokenizer_config.json")?.unwrap_or_default();
+    config.insert("model_max_length".to_owned(), max_seq_length.into());
+    write_object(target, "tokenizer_config.json", &config)?;
+
+    AS_THEY_ARE.iter().try_for_each(|name| copy_if_there(&source.join(name), &target.join(name)))
+}
+
+fn read_object(folder: &Path, name: &str) -> Result<Option<Map<String, Value>>> {
+    let path = folder.join(name);
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            Error::model(format!("`{}` is damaged", path.display())).caused_by(error)
+        }),
+        Err(error) if error.kind() == NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", &path, error)),
+    }
+}
+
+fn write_object(folder: &Path, name: &str, object: &Map<String, Value>) -> Result<()> {
+    let path = folder.join(name);
+    let text = serde_json::to_string_pretty(object).map_err(std::io::Error::from);
+    text.and_then(|text| fs::write(&path, text + "\n")).map_err(|e| Error::io("write", &path, e))
+}
+
+/// Not `fs::copy`, which would make copies of a read-only source read-only.
+fn copy_if_there(source: &Path, target: &Path) -> Result<()> {
+    match fs::read(source) {
+        Ok(bytes) => fs::write(target, bytes).map_err(|e| Error::io("write", target, e)),
+        Err(error) if error.kind() == NotFound => Ok(()),
+        Err(error) => Err(Error::io("read", source, error)),
+    }
+}

@@ -1,0 +1,447 @@
+//! Writes a model folder that sentence-transformers, text-embeddings-inference and `hpd` open alike.
+//!
+//! The layout is the *legacy* one of sentence-transformers (module types `sentence_transformers.models.*`,
+//! one boolean per pooling mode): newer versions still read it, while text-embeddings-inference drops a
+//! Dense head without a word when it meets the new names. It stands apart from reading because reading
+//! takes both layouts and many dialects, and writing exactly one.
+//!
+//! A [`ModelFolder`] in, a folder out, whole or not at all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hpd_files::atomic::AtomicFolder;
+use hpd_files::{Error, Result};
+use serde_json::{Map, Value, json};
+
+use crate::tensor::{self, Tensor};
+use crate::{Identity, tokenizer_files};
+
+/// How token vectors become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean over the tokens.
+    Mean,
+    /// The first token's vector.
+    Cls,
+    /// The largest number over the tokens, per dimension.
+    Max,
+}
+
+/// What stands behind the linear map of a Dense head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// The hyperbolic tangent, number by number.
+    Tanh,
+}
+
+impl Activation {
+    /// The class name in `2_Dense/config.json`; text-embeddings-inference knows exactly these two strings.
+    pub fn class_name(self) -> &'static str {
+        match self {
+            Self::Identity => "torch.nn.modules.linear.Identity",
+            Self::Tanh => "torch.nn.modules.activation.Tanh",
+        }
+    }
+}
+
+/// The head between pooling and normalisation: `activation(weight · pooled + bias)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dense {
+    /// `[dim, hidden]`, row-major.
+    pub weight: Vec<f32>,
+    /// `[dim]`, if there is one; decides `dim` together with `weight`.
+    pub bias: Option<Vec<f32>>,
+    /// Width of the vectors that come out.
+    pub dim: usize,
+    /// What is applied last.
+    pub activation: Activation,
+}
+
+impl Dense {
+    /// As sentence-transformers names them: `linear.weight`, `linear.bias`.
+    fn tensors(&self) -> Vec<Tensor> {
+        let hidden = self.weight.len().checked_div(self.dim).unwrap_or(0);
+        let mut tensors = vec![Tensor {
+            name: "linear.weight".to_owned(),
+            shape: vec![self.dim, hidden],
+            data: self.weight.clone(),
+        }];
+        tensors.extend(self.bias.as_ref().map(|bias| Tensor {
+            name: "linear.bias".to_owned(),
+            shape: vec![self.dim],
+            data: bias.clone(),
+        }));
+        tensors
+    }
+}
+
+/// All that goes into a model folder.
+#[derive(Clone, Debug)]
+pub struct ModelFolder {
+    /// `config.json` of the Transformer; its `num_hidden_layers` is that of `tensors`.
+    pub config: Map<String, Value>,
+    /// The Transformer's tensors by their Hugging Face names.
+    pub tensors: Vec<Tensor>,
+    /// How token vectors become one.
+    pub pooling: Pooling,
+    /// The head, if there is one.
+    pub dense: Option<Dense>,
+    /// Whether vectors are scaled to unit length.
+    pub normalize: bool,
+    /// Longest text in tokens, special ones included.
+    pub max_seq_length: usize,
+    /// Whether texts are put in lower case before the tokenizer sees them (rare; the tokenizer usually does it).
+    pub do_lower_case: bool,
+    /// Words to put in front of texts, by name.
+    pub prompts: BTreeMap<String, String>,
+    /// Which of the prompts is used when none is named.
+    pub default_prompt_name: Option<String>,
+    /// Folder whose tokenizer files are taken over.
+    pub tokenizer_from: PathBuf,
+    /// The space the vectors belong to; `None` makes the model a space of its own, named by its weights.
+    pub space: Option<String>,
+    /// More fields for `hpd.json`.
+    pub about: Map<String, Value>,
+    /// The model card, Markdown with YAML front matter.
+    pub readme: String,
+}
+
+impl ModelFolder {
+    /// Writes the folder and tells its identity.
+    ///
+    /// # Errors
+    /// When shapes disagree, a number is not finite, the tokenizer is missing, `output` is there already and
+    /// `replace` is off, or the disk is full. `output` is then what it was before.
+    pub fn write(&self, output: &Path, replace: bool) -> Result<Identity> {
+        let hidden = self.check()?;
+        let head = self.dense.as_ref().map(Dense::tensors);
+        let identity = self.identity(head.as_deref().unwrap_or_default());
+        let folder = AtomicFolder::create(output, replace)?;
+        let root = folder.unfinished();
+        write_json(root, "config.json", &self.transformer_config())?;
+        write_tensors(root, "model.safetensors", &self.tensors)?;
+        tokenizer_files::copy(&self.tokenizer_from, root, self.max_seq_length)?;
+        write_json(root, "sentence_bert_config.json", &self.sentence_bert_config())?;
+        write_json(
+            root,
+            "config_sentence_transformers.json",
+            &self.sentence_transformers_config(),
+        )?;
+        let modules = self.write_modules(root, hidden, head.as_deref())?;
+        write_json(root, "modules.json", &modules)?;
+        write_json(root, "hpd.json", &self.about(&identity, hidden))?;
+        write(root, "README.md", self.readme.as_bytes())?;
+        folder.commit()?;
+        Ok(identity)
+    }
+
+    /// Refuses what could be written but not read back; gives the Transformer's width.
+    fn check(&self) -> Result<usize> {
+        let hidden = self.config.get("hidden_size").and_then(Value::as_u64).unwrap_or(0) as usize;
+        if hidden == 0 {
+            return Err(Error::model("`config.json` has no `hidden_size` above 0"));
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for tensor in &self.tensors {
+            tensor.check()?;
+            if !names.insert(&tensor.name) {
+                return Err(Error::model(format!("tensor `{}` comes twice", tensor.name)));
+            }
+        }
+        if let Some(dense) = &self.dense {
+            check_dense(dense, hidden)?;
+        }
+        Ok(hidden)
+    }
+
+    fn identity(&self, head: &[Tensor]) -> Identity {
+        let weights = tensor::fingerprint(self.tensors.iter().chain(head)).to_string();
+        let space = self.space.clone().unwrap_or_else(|| weights.clone());
+        Identity { weights, space }
+    }
+
+    /// The config as given, but for the type of the numbers: they are written as f32, and transformers would
+    /// otherwise round them to what the source had.
+    fn transformer_config(&self) -> Value {
+        let mut config = self.config.clone();
+        config.remove("dtype");
+        config.insert("torch_dtype".to_owned(), "float32".into());
+        config.into()
+    }
+
+    fn sentence_bert_config(&self) -> Value {
+        json!({ "max_seq_length": self.max_seq_length, "do_lower_case": self.do_lower_case })
+    }
+
+    fn sentence_transformers_config(&self) -> Value {
+        json!({
+            "__version__": { "hpd": env!("CARGO_PKG_VERSION") },
+            "prompts": self.prompts,
+            "default_prompt_name": self.default_prompt_name,
+            "similarity_fn_name": "cosine",
+        })
+    }
+
+    /// One folder for each module behind the Transformer; gives `modules.json`.
+    fn write_modules(&self, root: &Path, hidden: usize, head: Option<&[Tensor]>) -> Result<Value> {
+        let mut modules = vec![module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")];
+        write_json(root, "1_Pooling/config.json", &pooling_config(self.pooling, hidden))?;
+        if let (Some(dense), Some(head)) = (&self.dense, head) {
+            modules.push(module(2, "2_Dense", "Dense"));
+            write_json(root, "2_Dense/config.json", &dense_config(dense, hidden))?;
+            write_tensors(root, "2_Dense/model.safetensors", head)?;
+        }
+        if self.normalize {
+            let path = format!("{}_Normalize", modules.len());
+            create_folder(&root.join(&path))?;
+            modules.push(module(modules.len(), &path, "Normalize"));
+        }
+        Ok(modules.into())
+    }
+
+    fn about(&self, identity: &Identity, hidden: usize) -> Value {
+        let mut about = self.about.clone();
+        about.insert("format".to_owned(), 1.into());
+        about.insert("weights".to_owned(), identity.weights.clone().into());
+        about.insert("space".to_owned(), identity.space.clone().into());
+        about
+            .insert("dim".to_owned(), self.dense.as_ref().map_or(hidden, |dense| dense.dim).into());
+        about.insert("made_by".to_owned(), concat!("hpd ", env!("CARGO_PKG_VERSION")).into());
+        about.into()
+    }
+}
+
+fn check_dense(dense: &Dense, hidden: usize) -> Result<()> {
+    let Dense { weight, bias, dim, .. } = dense;
+    if *dim == 0 || weight.len() != dim * hidden {
+        return Err(Error::mismatch(format!(
+            "the head has {} numbers; {dim} dimensions from a hidden size of {hidden} take {}",
+            weight.len(),
+            dim * hidden
+        )));
+    }
+    match bias {
+        Some(bias) if bias.len() != *dim => {
+            Err(Error::mismatch(format!("the head has {dim} dimensions but {} biases", bias.len())))
+        }
+        _ => dense.tensors().iter().try_for_each(Tensor::check),
+    }
+}
+
+fn module(index: usize, path: &str, class: &str) -> Value {
+    json!({
+        "idx": index,
+        "name": index.to_string(),
+        "path": path,
+        "type": format!("sentence_transformers.models.{class}"),
+    })
+}
+
+/// Every mode is named, used or not: text-embeddings-inference has no default for them.
+fn pooling_config(pooling: Pooling, hidden: usize) -> Value {
+    json!({
+        "word_embedding_dimension": hidden,
+        "pooling_mode_cls_token": pooling == Pooling::Cls,
+        "pooling_mode_mean_tokens": pooling == Pooling::Mean,
+        "pooling_mode_max_tokens": pooling == Pooling::Max,
+        "pooling_mode_mean_sqrt_len_tokens": false,
+        "pooling_mode_weightedmean_tokens": false,
+        "pooling_mode_lasttoken": false,
+        "include_prompt": true,
+    })
+}
+
+fn dense_config(dense: &Dense, hidden: usize) -> Value {
+    json!({
+        "in_features": hidden,
+        "out_features": dense.dim,
+        "bias": dense.bias.is_some(),
+        "activation_function": dense.activation.class_name(),
+    })
+}
+
+fn write_tensors(root: &Path, name: &str, tensors: &[Tensor]) -> Result<()> {
+    let path = root.join(name);
+    // transformers refuses weights that do not say which framework they are laid out for.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let named = tensors.iter().map(|tensor| (&tensor.name, tensor));
+    safetensors::serialize_to_file(named, Some(metadata), &path).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(error) => Error::io("write", &path, error),
+        error => Error::model(format!("cannot write `{}`", path.display())).caused_by(error),
+    })
+}
+
+fn write_json(root: &Path, name: &str, value: &Value) -> Result<()> {
+    write(root, name, format!("{value:#}\n").as_bytes())
+}
+
+/// Writes a file of the unfinished folder; the commit makes it durable.
+fn write(root: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = root.join(name);
+    create_folder(path.parent().unwrap_or(root))?;
+    fs::write(&path, bytes).map_err(|e| Error::io("write", &path, e))
+}
+
+fn create_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: [&str; 12] = [
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
+        "README.md",
+        "config.json",
+        "config_sentence_transformers.json",
+        "hpd.json",
+        "model.safetensors",
+        "modules.json",
+        "sentence_bert_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    /// A model of width 2 with a head of width 1, and a source of tokenizer files in `dir`.
+    fn model(dir: &Path) -> ModelFolder {
+        let source = dir.join("source");
+        fs::create_dir_all(&source).unwrap();
+        let fixed =
+            r#"{"padding":{"strategy":{"Fixed":9}},"truncation":{"max_length":9},"model":{}}"#;
+        fs::write(source.join("tokenizer.json"), fixed).unwrap();
+        fs::write(source.join("tokenizer_config.json"), r#"{"model_max_length":512}"#).unwrap();
+        ModelFolder {
+            config: object(json!({ "hidden_size": 2, "model_type": "bert", "dtype": "float16" })),
+            tensors: vec![Tensor {
+                name: "embeddings.word_embeddings.weight".to_owned(),
+                shape: vec![3, 2],
+                data: vec![0.5, 1.0, 1.5, 2.0, 2.5, 3.0],
+            }],
+            pooling: Pooling::Mean,
+            dense: Some(Dense {
+                weight: vec![1.0, -1.0],
+                bias: None,
+                dim: 1,
+                activation: Activation::Identity,
+            }),
+            normalize: true,
+            max_seq_length: 64,
+            do_lower_case: false,
+            prompts: BTreeMap::from([("query".to_owned(), "query: ".to_owned())]),
+            default_prompt_name: None,
+            tokenizer_from: source,
+            space: Some("a space".to_owned()),
+            about: object(json!({ "teacher": "a teacher" })),
+            readme: "# A model\n".to_owned(),
+        }
+    }
+
+    fn json_of(folder: &Path, name: &str) -> Value {
+        serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn folder_has_the_legacy_layout() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("model");
+        let identity = model(dir.path()).write(&output, false).unwrap();
+
+        assert!(FILES.iter().all(|name| output.join(name).is_file()));
+        assert!(output.join("3_Normalize").is_dir());
+        let types: Vec<_> = json_of(&output, "modules.json")
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|module| format!("{} {}", module["path"], module["type"]))
+            .collect();
+        let models = "sentence_transformers.models";
+        assert_eq!(
+            types,
+            [
+                format!(r#""" "{models}.Transformer""#),
+                format!(r#""1_Pooling" "{models}.Pooling""#),
+                format!(r#""2_Dense" "{models}.Dense""#),
+                format!(r#""3_Normalize" "{models}.Normalize""#),
+            ]
+        );
+        let dense = json_of(&output, "2_Dense/config.json");
+        assert_eq!(dense["activation_function"], "torch.nn.modules.linear.Identity");
+        assert_eq!((&dense["in_features"], &dense["bias"]), (&json!(2), &json!(false)));
+        let pooling = json_of(&output, "1_Pooling/config.json");
+        assert_eq!(pooling["pooling_mode_mean_tokens"], true);
+        assert_eq!(pooling["pooling_mode_cls_token"], false);
+        let about = json_of(&output, "hpd.json");
+        assert_eq!(about["weights"], identity.weights);
+        assert_eq!((&about["space"], &about["dim"]), (&json!("a space"), &json!(1)));
+        assert_eq!(about["teacher"], "a teacher");
+        assert_eq!(json_of(&output, "config.json")["torch_dtype"], "float32");
+    }
+
+    #[test]
+    fn tokenizer_neither_pads_nor_truncates_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("model");
+        model(dir.path()).write(&output, false).unwrap();
+        let tokenizer = json_of(&output, "tokenizer.json");
+        assert_eq!((&tokenizer["padding"], &tokenizer["truncation"]), (&Value::Null, &Value::Null));
+        assert_eq!(json_of(&output, "tokenizer_config.json")["model_max_length"], 64);
+    }
+
+    #[test]
+    fn tensors_come_back_bit_for_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("model");
+        let model = model(dir.path());
+        model.write(&output, false).unwrap();
+        let bytes = fs::read(output.join("model.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let tensor = file.tensor("embeddings.word_embeddings.weight").unwrap();
+        assert_eq!(tensor.shape(), [3, 2]);
+        assert_eq!(tensor.data(), bytemuck::cast_slice::<f32, u8>(&model.tensors[0].data));
+    }
+
+    #[test]
+    fn same_weights_have_the_same_identity_and_others_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut model = model(dir.path());
+        let first = model.write(&dir.path().join("first"), false).unwrap();
+        let second = model.write(&dir.path().join("second"), false).unwrap();
+        assert_eq!(first, second);
+        model.dense.as_mut().unwrap().weight[0] = 2.0;
+        model.space = None;
+        let third = model.write(&dir.path().join("third"), false).unwrap();
+        assert_ne!(first.weights, third.weights);
+        assert_eq!(third.space, third.weights);
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_no_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("model");
+        let refuse = |spoil: fn(&mut ModelFolder), words: &str| {
+            let mut model = model(dir.path());
+            spoil(&mut model);
+            let error = model.write(&output, false).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(!output.exists());
+        };
+        refuse(|model| model.tensors[0].data[1] = f32::NAN, "NaN");
+        refuse(|model| model.tensors.push(model.tensors[0].clone()), "twice");
+        refuse(|model| model.dense.as_mut().unwrap().dim = 3, "3 dimensions");
+        refuse(|model| model.dense.as_mut().unwrap().bias = Some(vec![]), "0 biases");
+        refuse(|model| model.config.clear(), "hidden_size");
+        refuse(|model| model.tokenizer_from = PathBuf::from("/nowhere"), "tokenizer.json");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "only the source is left");
+    }
+}
