@@ -7,7 +7,7 @@
 //!
 //! A [`ModelFolder`] in, a folder out, whole or not at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,14 +19,32 @@ use crate::tensor::{self, Tensor};
 use crate::{Identity, tokenizer_files};
 
 /// How token vectors become one vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pooling {
+    /// Each gives a vector; several stand one after another.
+    pub modes: Vec<PoolingMode>,
+    /// Whether the tokens of a prompt count.
+    pub include_prompt: bool,
+}
+
+impl Pooling {
+    /// The mean over all tokens.
+    pub fn mean() -> Self {
+        Self { modes: vec![PoolingMode::Mean], include_prompt: true }
+    }
+}
+
+/// One way of pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// The mean over the tokens.
-    Mean,
+pub enum PoolingMode {
     /// The first token's vector.
     Cls,
     /// The largest number over the tokens, per dimension.
     Max,
+    /// The mean over the tokens.
+    Mean,
+    /// The sum over the tokens divided by the square root of their number.
+    MeanSqrtLen,
 }
 
 /// What stands behind the linear map of a Dense head.
@@ -38,25 +56,26 @@ pub enum Activation {
     Tanh,
 }
 
-impl Activation {
-    /// The class name in `2_Dense/config.json`; text-embeddings-inference knows exactly these two strings.
-    pub fn class_name(self) -> &'static str {
-        match self {
-            Self::Identity => "torch.nn.modules.linear.Identity",
-            Self::Tanh => "torch.nn.modules.activation.Tanh",
-        }
-    }
+/// What happens to a pooled vector.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Module {
+    /// `activation(weight · vector + bias)`.
+    Dense(Dense),
+    /// To unit length.
+    Normalize,
 }
 
-/// The head between pooling and normalisation: `activation(weight · pooled + bias)`.
+/// The numbers of a Dense module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dense {
-    /// `[dim, hidden]`, row-major.
+    /// Numbers that go in.
+    pub in_features: usize,
+    /// Numbers that come out.
+    pub out_features: usize,
+    /// `[out_features, in_features]`, row-major.
     pub weight: Vec<f32>,
-    /// `[dim]`, if there is one; decides `dim` together with `weight`.
+    /// `[out_features]`, if there is one.
     pub bias: Option<Vec<f32>>,
-    /// Width of the vectors that come out.
-    pub dim: usize,
     /// What is applied last.
     pub activation: Activation,
 }
@@ -64,18 +83,30 @@ pub struct Dense {
 impl Dense {
     /// As sentence-transformers names them: `linear.weight`, `linear.bias`.
     fn tensors(&self) -> Vec<Tensor> {
-        let hidden = self.weight.len().checked_div(self.dim).unwrap_or(0);
         let mut tensors = vec![Tensor {
             name: "linear.weight".to_owned(),
-            shape: vec![self.dim, hidden],
+            shape: vec![self.out_features, self.in_features],
             data: self.weight.clone(),
         }];
         tensors.extend(self.bias.as_ref().map(|bias| Tensor {
             name: "linear.bias".to_owned(),
-            shape: vec![self.dim],
+            shape: vec![self.out_features],
             data: bias.clone(),
         }));
         tensors
+    }
+
+    /// text-embeddings-inference knows exactly these two activations.
+    fn config(&self) -> Value {
+        json!({
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "bias": self.bias.is_some(),
+            "activation_function": match self.activation {
+                Activation::Identity => "torch.nn.modules.linear.Identity",
+                Activation::Tanh => "torch.nn.modules.activation.Tanh",
+            },
+        })
     }
 }
 
@@ -88,10 +119,8 @@ pub struct ModelFolder {
     pub tensors: Vec<Tensor>,
     /// How token vectors become one.
     pub pooling: Pooling,
-    /// The head, if there is one.
-    pub dense: Option<Dense>,
-    /// Whether vectors are scaled to unit length.
-    pub normalize: bool,
+    /// What follows pooling, in order.
+    pub head: Vec<Module>,
     /// Longest text in tokens, special ones included.
     pub max_seq_length: usize,
     /// Whether texts are put in lower case before the tokenizer sees them (rare; the tokenizer usually does it).
@@ -117,49 +146,61 @@ impl ModelFolder {
     /// When shapes disagree, a number is not finite, the tokenizer is missing, `output` is there already and
     /// `replace` is off, or the disk is full. `output` is then what it was before.
     pub fn write(&self, output: &Path, replace: bool) -> Result<Identity> {
-        let hidden = self.check()?;
-        let head = self.dense.as_ref().map(Dense::tensors);
-        let identity = self.identity(head.as_deref().unwrap_or_default());
+        let widths = self.check()?;
+        let identity = self.identity();
         let folder = AtomicFolder::create(output, replace)?;
         let root = folder.unfinished();
         write_json(root, "config.json", &self.transformer_config())?;
         write_tensors(root, "model.safetensors", &self.tensors)?;
         tokenizer_files::copy(&self.tokenizer_from, root, self.max_seq_length)?;
         write_json(root, "sentence_bert_config.json", &self.sentence_bert_config())?;
-        write_json(
-            root,
-            "config_sentence_transformers.json",
-            &self.sentence_transformers_config(),
-        )?;
-        let modules = self.write_modules(root, hidden, head.as_deref())?;
+        write_json(root, "config_sentence_transformers.json", &self.prompts_config())?;
+        write_json(root, "1_Pooling/config.json", &pooling_config(&self.pooling, widths.hidden))?;
+        let modules = self.write_head(root)?;
         write_json(root, "modules.json", &modules)?;
-        write_json(root, "hpd.json", &self.about(&identity, hidden))?;
+        write_json(root, "hpd.json", &self.about(&identity, widths.output))?;
         write(root, "README.md", self.readme.as_bytes())?;
         folder.commit()?;
         Ok(identity)
     }
 
-    /// Refuses what could be written but not read back; gives the Transformer's width.
-    fn check(&self) -> Result<usize> {
+    /// Refuses what could be written but not be read back.
+    fn check(&self) -> Result<Widths> {
         let hidden = self.config.get("hidden_size").and_then(Value::as_u64).unwrap_or(0) as usize;
         if hidden == 0 {
             return Err(Error::model("`config.json` has no `hidden_size` above 0"));
         }
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         for tensor in &self.tensors {
             tensor.check()?;
             if !names.insert(&tensor.name) {
                 return Err(Error::model(format!("tensor `{}` comes twice", tensor.name)));
             }
         }
-        if let Some(dense) = &self.dense {
-            check_dense(dense, hidden)?;
+        let mut output = hidden * self.pooling.modes.len();
+        for dense in self.dense() {
+            if dense.in_features != output {
+                return Err(Error::mismatch(format!(
+                    "the head takes {} numbers, expected {output}, which come in",
+                    dense.in_features
+                )));
+            }
+            dense.tensors().iter().try_for_each(Tensor::check)?;
+            output = dense.out_features;
         }
-        Ok(hidden)
+        Ok(Widths { hidden, output })
     }
 
-    fn identity(&self, head: &[Tensor]) -> Identity {
-        let weights = tensor::fingerprint(self.tensors.iter().chain(head)).to_string();
+    fn dense(&self) -> impl Iterator<Item = &Dense> {
+        self.head.iter().filter_map(|module| match module {
+            Module::Dense(dense) => Some(dense),
+            Module::Normalize => None,
+        })
+    }
+
+    fn identity(&self) -> Identity {
+        let head: Vec<_> = self.dense().flat_map(Dense::tensors).collect();
+        let weights = tensor::fingerprint(self.tensors.iter().chain(&head)).to_string();
         let space = self.space.clone().unwrap_or_else(|| weights.clone());
         Identity { weights, space }
     }
@@ -177,7 +218,7 @@ impl ModelFolder {
         json!({ "max_seq_length": self.max_seq_length, "do_lower_case": self.do_lower_case })
     }
 
-    fn sentence_transformers_config(&self) -> Value {
+    fn prompts_config(&self) -> Value {
         json!({
             "__version__": { "hpd": env!("CARGO_PKG_VERSION") },
             "prompts": self.prompts,
@@ -186,50 +227,39 @@ impl ModelFolder {
         })
     }
 
-    /// One folder for each module behind the Transformer; gives `modules.json`.
-    fn write_modules(&self, root: &Path, hidden: usize, head: Option<&[Tensor]>) -> Result<Value> {
+    /// One folder for each module of the head; gives `modules.json`.
+    fn write_head(&self, root: &Path) -> Result<Value> {
         let mut modules = vec![module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")];
-        write_json(root, "1_Pooling/config.json", &pooling_config(self.pooling, hidden))?;
-        if let (Some(dense), Some(head)) = (&self.dense, head) {
-            modules.push(module(2, "2_Dense", "Dense"));
-            write_json(root, "2_Dense/config.json", &dense_config(dense, hidden))?;
-            write_tensors(root, "2_Dense/model.safetensors", head)?;
-        }
-        if self.normalize {
-            let path = format!("{}_Normalize", modules.len());
+        for (index, part) in (2..).zip(&self.head) {
+            let (path, class) = match part {
+                Module::Dense(_) => (format!("{index}_Dense"), "Dense"),
+                Module::Normalize => (format!("{index}_Normalize"), "Normalize"),
+            };
             create_folder(&root.join(&path))?;
-            modules.push(module(modules.len(), &path, "Normalize"));
+            if let Module::Dense(dense) = part {
+                write_json(root, &format!("{path}/config.json"), &dense.config())?;
+                write_tensors(root, &format!("{path}/model.safetensors"), &dense.tensors())?;
+            }
+            modules.push(module(index, &path, class));
         }
         Ok(modules.into())
     }
 
-    fn about(&self, identity: &Identity, hidden: usize) -> Value {
+    fn about(&self, identity: &Identity, dim: usize) -> Value {
         let mut about = self.about.clone();
         about.insert("format".to_owned(), 1.into());
         about.insert("weights".to_owned(), identity.weights.clone().into());
         about.insert("space".to_owned(), identity.space.clone().into());
-        about
-            .insert("dim".to_owned(), self.dense.as_ref().map_or(hidden, |dense| dense.dim).into());
+        about.insert("dim".to_owned(), dim.into());
         about.insert("made_by".to_owned(), concat!("hpd ", env!("CARGO_PKG_VERSION")).into());
         about.into()
     }
 }
 
-fn check_dense(dense: &Dense, hidden: usize) -> Result<()> {
-    let Dense { weight, bias, dim, .. } = dense;
-    if *dim == 0 || weight.len() != dim * hidden {
-        return Err(Error::mismatch(format!(
-            "the head has {} numbers; {dim} dimensions from a hidden size of {hidden} take {}",
-            weight.len(),
-            dim * hidden
-        )));
-    }
-    match bias {
-        Some(bias) if bias.len() != *dim => {
-            Err(Error::mismatch(format!("the head has {dim} dimensions but {} biases", bias.len())))
-        }
-        _ => dense.tensors().iter().try_for_each(Tensor::check),
-    }
+/// Numbers per vector behind the Transformer and behind the head.
+struct Widths {
+    hidden: usize,
+    output: usize,
 }
 
 fn module(index: usize, path: &str, class: &str) -> Value {
@@ -242,25 +272,17 @@ fn module(index: usize, path: &str, class: &str) -> Value {
 }
 
 /// Every mode is named, used or not: text-embeddings-inference has no default for them.
-fn pooling_config(pooling: Pooling, hidden: usize) -> Value {
+fn pooling_config(pooling: &Pooling, hidden: usize) -> Value {
+    let has = |mode| pooling.modes.contains(&mode);
     json!({
         "word_embedding_dimension": hidden,
-        "pooling_mode_cls_token": pooling == Pooling::Cls,
-        "pooling_mode_mean_tokens": pooling == Pooling::Mean,
-        "pooling_mode_max_tokens": pooling == Pooling::Max,
-        "pooling_mode_mean_sqrt_len_tokens": false,
+        "pooling_mode_cls_token": has(PoolingMode::Cls),
+        "pooling_mode_max_tokens": has(PoolingMode::Max),
+        "pooling_mode_mean_tokens": has(PoolingMode::Mean),
+        "pooling_mode_mean_sqrt_len_tokens": has(PoolingMode::MeanSqrtLen),
         "pooling_mode_weightedmean_tokens": false,
         "pooling_mode_lasttoken": false,
-        "include_prompt": true,
-    })
-}
-
-fn dense_config(dense: &Dense, hidden: usize) -> Value {
-    json!({
-        "in_features": hidden,
-        "out_features": dense.dim,
-        "bias": dense.bias.is_some(),
-        "activation_function": dense.activation.class_name(),
+        "include_prompt": pooling.include_prompt,
     })
 }
 
@@ -313,6 +335,16 @@ mod tests {
         value.as_object().unwrap().clone()
     }
 
+    fn dense(first: f32) -> Dense {
+        Dense {
+            in_features: 2,
+            out_features: 1,
+            weight: vec![first, -1.0],
+            bias: None,
+            activation: Activation::Identity,
+        }
+    }
+
     /// A model of width 2 with a head of width 1, and a source of tokenizer files in `dir`.
     fn model(dir: &Path) -> ModelFolder {
         let source = dir.join("source");
@@ -328,14 +360,8 @@ mod tests {
                 shape: vec![3, 2],
                 data: vec![0.5, 1.0, 1.5, 2.0, 2.5, 3.0],
             }],
-            pooling: Pooling::Mean,
-            dense: Some(Dense {
-                weight: vec![1.0, -1.0],
-                bias: None,
-                dim: 1,
-                activation: Activation::Identity,
-            }),
-            normalize: true,
+            pooling: Pooling::mean(),
+            head: vec![Module::Dense(dense(1.0)), Module::Normalize],
             max_seq_length: 64,
             do_lower_case: false,
             prompts: BTreeMap::from([("query".to_owned(), "query: ".to_owned())]),
@@ -418,7 +444,7 @@ mod tests {
         let first = model.write(&dir.path().join("first"), false).unwrap();
         let second = model.write(&dir.path().join("second"), false).unwrap();
         assert_eq!(first, second);
-        model.dense.as_mut().unwrap().weight[0] = 2.0;
+        model.head[0] = Module::Dense(dense(2.0));
         model.space = None;
         let third = model.write(&dir.path().join("third"), false).unwrap();
         assert_ne!(first.weights, third.weights);
@@ -438,8 +464,15 @@ mod tests {
         };
         refuse(|model| model.tensors[0].data[1] = f32::NAN, "NaN");
         refuse(|model| model.tensors.push(model.tensors[0].clone()), "twice");
-        refuse(|model| model.dense.as_mut().unwrap().dim = 3, "3 dimensions");
-        refuse(|model| model.dense.as_mut().unwrap().bias = Some(vec![]), "0 biases");
+        refuse(|model| model.pooling.modes.push(PoolingMode::Max), "takes 2 numbers, expected 4");
+        refuse(
+            |model| model.head[0] = Module::Dense(Dense { weight: vec![], ..dense(1.0) }),
+            "0 numbers",
+        );
+        refuse(
+            |model| model.head[0] = Module::Dense(Dense { bias: Some(vec![]), ..dense(1.0) }),
+            "0 numbers",
+        );
         refuse(|model| model.config.clear(), "hidden_size");
         refuse(|model| model.tokenizer_from = PathBuf::from("/nowhere"), "tokenizer.json");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "only the source is left");
