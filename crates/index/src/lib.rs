@@ -1,1 +1,26 @@
-//! Documents and their vectors in one SQLite store: add, delete, search.
+//! Documents and their vectors in one store on disk: add, replace, delete, search.
+//!
+//! A store is a folder with one SQLite database in it, `store.sqlite`, which is the only truth. It is bound to a
+//! *space*: only vectors that may be compared with each other get in. The room knows vectors and plain facts about
+//! the model that made them, never the model itself, so that it can be tested and used without one.
+//!
+//! Data passes as `Documents ─Indexing─> encode (given by the caller) ─Store::add─> SQLite` on the way in and
+//! `query vector ─Store::search─> Hits` on the way out. A search reads every vector: it is exact. What a call to
+//! [`Store::add`] or [`Store::delete`] has answered survives `kill -9` and a power cut.
+
+mod change;
+mod document;
+mod explain;
+mod indexing;
+mod open;
+mod schema;
+mod search;
+mod store;
+mod verify;
+
+pub use change::Standing;
+pub use document::Document;
+pub use indexing::{Indexed, index_documents};
+pub use search::Hit;
+pub use store::{Store, StoreModel, StoreSettings};
+pub use verify::Summary;

@@ -1,0 +1,145 @@
+//! Changing the documents of a store: each call is one transaction, done whole or not at all.
+
+use hpd_files::vectors::Matrix;
+use hpd_files::{Error, Result};
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde_json::Value;
+
+use crate::{Document, Store};
+
+/// How a document compares with what the store has under its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No document of this id is there.
+    New,
+    /// One with another text is there.
+    TextDiffers,
+    /// One with the same text but other metadata is there.
+    MetadataDiffers,
+    /// It is there just so.
+    Same,
+}
+
+impl Store {
+    /// How each document compares with what is there under its id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn compare(&self, documents: &[Document]) -> Result<Vec<Standing>> {
+        self.read("read", |connection| {
+            let mut find = connection.prepare_cached(
+                "SELECT text, fields FROM documents LEFT JOIN metadata USING (row) WHERE id = ?1",
+            )?;
+            let mut standing = |document: &Document| {
+                let found = find
+                    .query_row([&document.id], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()?;
+                Ok(standing_of(document, found))
+            };
+            documents.iter().map(&mut standing).collect()
+        })
+    }
+
+    /// Adds documents with their vectors; one whose id is there already replaces that one.
+    ///
+    /// All of them stand when this returns, and none when it fails. A replaced document counts as inserted last.
+    /// Scores are dot products, so vectors of length 1 make them cosines.
+    ///
+    /// # Shapes
+    /// - `vectors`: `[documents, dim]`
+    ///
+    /// # Errors
+    /// When the shape is another, a number is not finite, an id is empty, or the disk refuses.
+    pub fn add(&mut self, documents: &[Document], vectors: &Matrix) -> Result<()> {
+        self.check_additions(documents, vectors)?;
+        self.write("add to", |transaction| {
+            for (i, document) in documents.iter().enumerate() {
+                insert(transaction, document, vectors.row(i))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives documents that are there already their metadata anew, leaving text and vector.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn set_metadata(&mut self, documents: &[Document]) -> Result<()> {
+        self.write("add to", |transaction| {
+            let mut update = transaction.prepare_cached(
+                "UPDATE metadata SET fields = ?2 WHERE row = (SELECT row FROM documents WHERE id = ?1)",
+            )?;
+            for document in documents {
+                update.execute([&document.id, &fields_of(document)])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Deletes documents by id, all or none; returns how many were there.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn delete<S: AsRef<str>>(&mut self, ids: &[S]) -> Result<u64> {
+        self.write("delete from", |transaction| {
+            let mut delete = transaction.prepare_cached("DELETE FROM documents WHERE id = ?1")?;
+            ids.iter()
+                .try_fold(0, |deleted, id| Ok(deleted + delete.execute([id.as_ref()])? as u64))
+        })
+    }
+
+    fn check_additions(&self, documents: &[Document], vectors: &Matrix) -> Result<()> {
+        let (n, dim) = (documents.len(), self.settings().model.dim);
+        if n > 0 && (vectors.dim != dim || vectors.data.len() != n * dim) {
+            return Err(Error::mismatch(format!(
+                "{n} documents need vectors of shape [{n}, {dim}], found [{}, {}]",
+                vectors.len(),
+                vectors.dim
+            )));
+        }
+        for (i, document) in documents.iter().enumerate() {
+            if document.id.is_empty() {
+                return Err(Error::input(format!("document {i} of the batch has an empty id")));
+            }
+            if vectors.row(i).iter().any(|number| !number.is_finite()) {
+                return Err(Error::input(format!(
+                    "the vector of document `{}` has a number that is not finite",
+                    document.id
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn standing_of(document: &Document, found: Option<(String, Option<String>)>) -> Standing {
+    match found {
+        None => Standing::New,
+        Some((text, _)) if text != document.text => Standing::TextDiffers,
+        Some((_, fields)) if fields != Some(fields_of(document)) => Standing::MetadataDiffers,
+        Some(_) => Standing::Same,
+    }
+}
+
+fn fields_of(document: &Document) -> String {
+    Value::Object(document.metadata.clone()).to_string()
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    document: &Document,
+    vector: &[f32],
+) -> rusqlite::Result<()> {
+    let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    transaction.prepare_cached("DELETE FROM documents WHERE id = ?1")?.execute([&document.id])?;
+    let row = transaction
+        .prepare_cached("INSERT INTO documents (id, text) VALUES (?1, ?2)")?
+        .insert([&document.id, &document.text])?;
+    transaction
+        .prepare_cached("INSERT INTO metadata VALUES (?1, ?2)")?
+        .execute(params![row, fields_of(document)])?;
+    transaction
+        .prepare_cached("INSERT INTO vectors VALUES (?1, ?2)")?
+        .execute(params![row, bytes])?;
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! Making, opening and closing the database of a store.
+//!
+//! Separate from what is done with it because the ways in differ: a new store appears whole under its name or not
+//! at all, a writer wants power-cut safety, and a reader must get by in a folder it may not write to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hpd_files::{Error, Result, atomic};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::explain::explain;
+use crate::schema;
+use crate::store::StoreSettings;
+
+/// How long to wait for another writer; its transactions are short.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes the folder with an empty store in it.
+pub(crate) fn create(folder: &Path, settings: &StoreSettings) -> Result<()> {
+    refuse_existing(folder)?;
+    let unfinished = atomic::sibling(folder, &format!("{}.unfinished", std::process::id()));
+    let made = create_as(&unfinished, settings).and_then(|()| atomic::rename(&unfinished, folder));
+    if made.is_err() {
+        // The error that is on its way says more than one about a leftover would.
+        let _ = fs::remove_dir_all(&unfinished);
+    }
+    made
+}
+
+fn refuse_existing(folder: &Path) -> Result<()> {
+    let store = folder.display();
+    if folder.file_name().is_none() {
+        return Err(Error::input(format!("`{store}` is no name for a new store"))
+            .hint("give a folder that is not there yet, for example `notes.hpd`"));
+    }
+    // An empty folder is as good as none, and this removes no other.
+    if fs::remove_dir(folder).is_err() && folder.exists() {
+        return Err(Error::input(format!(
+            "cannot create the store `{store}`: it is already there"
+        ))
+        .hint(format!("add to it with `hpd index add --store {store} --input FILE`")));
+    }
+    Ok(())
+}
+
+fn create_as(folder: &Path, settings: &StoreSettings) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let made = Connection::open_with_flags(absolute(folder)?, flags).and_then(|mut connection| {
+        be_durable(&connection)?;
+        schema::create(&mut connection, settings)?;
+        connection.close().map_err(|(_, error)| error)
+    });
+    made.map_err(|e| explain("create", folder, e))?;
+    atomic::sync_folder(folder)
+}
+
+/// Opens for reading and writing.
+pub(crate) fn writable(folder: &Path) -> Result<Connection> {
+    let database = existing(folder)?;
+    let open = || {
+        let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        be_durable(&connection)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        Ok(connection)
+    };
+    checked(folder, open().map_err(|e| explain("open", folder, e))?)
+}
+
+/// Opens for reading, if need be in a folder where nothing can be written.
+pub(crate) fn readable(folder: &Path) -> Result<Connection> {
+    let database = existing(folder)?;
+    // A reader too has to note where it reads in the `-shm` file, hence the writable opening.
+    let connection = match read_with(&database, OpenFlags::SQLITE_OPEN_READ_WRITE) {
+        Err(error) if cannot_write(&error) && nothing_pending(&database) => {
+            let frozen = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            read_with(Path::new(&immutable_uri(&database)), frozen)
+        }
+        opened => opened,
+    };
+    checked(folder, connection.map_err(|e| explain("read", folder, e))?)
+}
+
+fn read_with(database: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(database, flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "query_only", true)?;
+    // Opening is lazy: only the first reading tells whether it can be read.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// Every commit reaches the disk before it is answered, on macOS past the drive's own cache too.
+fn be_durable(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)
+}
+
+fn checked(folder: &Path, connection: Connection) -> Result<Connection> {
+    // Nothing in a database that came from elsewhere may call functions of ours.
+    connection
+        .pragma_update(None, "trusted_schema", false)
+        .map_err(|e| explain("open", folder, e))?;
+    schema::check(&connection, folder)?;
+    Ok(connection)
+}
+
+/// The database file of `folder`.
+pub(crate) fn database_in(folder: &Path) -> PathBuf {
+    folder.join("store.sqlite")
+}
+
+fn existing(folder: &Path) -> Result<PathBuf> {
+    let store = folder.display();
+    if database_in(folder).is_file() {
+        return absolute(folder);
+    }
+    let what = if folder.is_dir() { "has no `store.sqlite`" } else { "is not there" };
+    Err(Error::input(format!("cannot open the store `{store}`: it {what}"))
+        .hint(format!("make one with `hpd index create --store {store} --model MODEL`")))
+}
+
+/// Absolute, because SQLite takes a name that begins with `file:` for an address.
+fn absolute(folder: &Path) -> Result<PathBuf> {
+    let database = database_in(folder);
+    std::path::absolute(&database).map_err(|e| Error::io("open", &database, e))
+}
+
+fn cannot_write(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied))
+}
+
+/// Whether no commit waits in the write-ahead log, which a frozen reading would not see.
+fn nothing_pending(database: &Path) -> bool {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    fs::metadata(log).map_or(true, |log| log.len() == 0)
+}
+
+/// The address under which SQLite reads a file that it takes never to change.
+fn immutable_uri(database: &Path) -> String {
+    let mut uri = "file://".to_owned();
+    // A Windows drive letter has a slash in front of it here, and slashes behind it.
+    let path = database.as_os_str().as_encoded_bytes();
+    if path.first() != Some(&b'/') {
+        uri.push('/');
+    }
+    for byte in path {
+        match byte {
+            b'\\' if cfg!(windows) => uri.push('/'),
+            b'/' | b':' | b'-' | b'_' | b'.' | b'~' => uri.push(char::from(*byte)),
+            letter if letter.is_ascii_alphanumeric() => uri.push(char::from(*letter)),
+            other => uri.push_str(&format!("%{other:02X}")),
+        }
+    }
+    uri + "?immutable=1"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_carry_any_file_name() {
+        let uri = immutable_uri(Path::new("/a b/50%?#/store.sqlite"));
+        assert_eq!(uri, "file:///a%20b/50%25%3F%23/store.sqlite?immutable=1");
+    }
+}

@@ -1,0 +1,135 @@
+//! How a store lies in SQLite, and whether a database is a store.
+//!
+//! Documents, metadata and vectors stand in tables of their own under one row number, so that a scan of vectors
+//! touches no text. Row numbers only ever grow: a replaced document gets a new one, which lets files derived from
+//! the table be extended at their end.
+
+use std::path::Path;
+
+use hpd_files::{Error, Result};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::explain::{damaged, explain};
+use crate::store::{StoreModel, StoreSettings};
+
+/// Stands in the header of every store: "HPDS".
+const APPLICATION_ID: i32 = 0x4850_4453;
+
+/// Version of the tables below; every version ever released stays readable.
+pub(crate) const FORMAT: i32 = 1;
+
+/// The tables, for vectors of `dim` numbers (f32, little-endian).
+fn tables(dim: usize) -> String {
+    let bytes = dim * size_of::<f32>();
+    format!(
+        "CREATE TABLE store (
+           only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+           space TEXT NOT NULL,
+           dim INTEGER NOT NULL CHECK (dim = {dim}),
+           model TEXT NOT NULL,
+           revision TEXT,
+           weights TEXT NOT NULL,
+           query_prompt TEXT,
+           document_prompt TEXT,
+           max_seq_length INTEGER,
+           created_by TEXT NOT NULL,
+           complete INTEGER NOT NULL CHECK (complete IN (0, 1))
+         ) STRICT;
+         CREATE TABLE models (
+           weights TEXT PRIMARY KEY,
+           model TEXT NOT NULL
+         ) STRICT;
+         CREATE TABLE documents (
+           row INTEGER PRIMARY KEY AUTOINCREMENT,
+           id TEXT NOT NULL UNIQUE,
+           text TEXT NOT NULL
+         ) STRICT;
+         CREATE TABLE metadata (
+           row INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE,
+           fields TEXT NOT NULL
+         ) STRICT;
+         CREATE TABLE vectors (
+           row INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE,
+           vector BLOB NOT NULL CHECK (length(vector) = {bytes})
+         ) STRICT;"
+    )
+}
+
+/// Makes an empty database a store.
+pub(crate) fn create(
+    connection: &mut Connection,
+    settings: &StoreSettings,
+) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(&tables(settings.model.dim))?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.execute(
+        "INSERT INTO store VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)",
+        params![
+            settings.model.space,
+            settings.model.dim,
+            settings.model.name,
+            settings.model.revision,
+            settings.model.weights,
+            settings.query_prompt,
+            settings.document_prompt,
+            settings.max_seq_length,
+            concat!("hpd ", env!("CARGO_PKG_VERSION")),
+        ],
+    )?;
+    transaction.execute(
+        "INSERT INTO models VALUES (?1, ?2)",
+        params![settings.model.weights, settings.model.name],
+    )?;
+    transaction.commit()
+}
+
+/// Refuses what is not a store, or one of a later format.
+pub(crate) fn check(connection: &Connection, folder: &Path) -> Result<()> {
+    let number = |name| {
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
+            .map_err(|e| explain("open", folder, e))
+    };
+    let (store, application, format) =
+        (folder.display(), number("application_id")?, number("user_version")?);
+    if application != APPLICATION_ID {
+        return Err(Error::input(format!("`{store}` holds a database that is not an hpd store"))
+            .hint("give the folder that `hpd index create` made"));
+    }
+    if format > FORMAT {
+        return Err(Error::input(format!(
+            "the store `{store}` has format {format}, and this hpd reads formats up to {FORMAT}"
+        ))
+        .hint("use the version of hpd that wrote it, or a later one"));
+    }
+    Ok(())
+}
+
+/// What the store was made with.
+pub(crate) fn read_settings(connection: &Connection, folder: &Path) -> Result<StoreSettings> {
+    let columns =
+        "model, revision, weights, space, dim, query_prompt, document_prompt, max_seq_length";
+    connection
+        .query_row(&format!("SELECT {columns} FROM store"), [], settings_of)
+        .optional()
+        .map_err(|e| explain("open", folder, e))?
+        .ok_or_else(|| damaged(folder, "it does not say what it was made with"))
+}
+
+fn settings_of(row: &Row<'_>) -> rusqlite::Result<StoreSettings> {
+    Ok(StoreSettings {
+        model: StoreModel {
+            name: row.get(0)?,
+            revision: row.get(1)?,
+            weights: row.get(2)?,
+            space: row.get(3)?,
+            dim: row.get(4)?,
+        },
+        query_prompt: row.get(5)?,
+        document_prompt: row.get(6)?,
+        max_seq_length: row.get(7)?,
+    })
+}

@@ -1,0 +1,162 @@
+//! Exact search: every vector is read in blocks and scored, the best k are kept.
+
+use hpd_files::vectors::Matrix;
+use hpd_files::{Error, Result, interrupt};
+use hpd_kernels::{Scored, TopK, dots};
+use rayon::prelude::*;
+use rusqlite::{Connection, Row};
+use serde_json::{Map, Value};
+
+use crate::Store;
+use crate::explain::{damaged, explain};
+
+/// Numbers scored at once: a block stays in the second-level cache while every query passes over it.
+const BLOCK_NUMBERS: usize = 1 << 17;
+
+/// A document found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// Dot product of query and document, which for vectors of length 1 is their cosine.
+    pub score: f32,
+    /// Id of the document.
+    pub id: String,
+    /// Its text.
+    pub text: String,
+    /// Its other fields.
+    pub metadata: Map<String, Value>,
+}
+
+impl Store {
+    /// The `k` documents nearest to `query`, best first; among equals the one inserted first.
+    ///
+    /// # Errors
+    /// When the query is of another width or not finite, or the database cannot be read.
+    ///
+    /// # Cost
+    /// Reads every vector from the database: `4 · dim` bytes a document, in constant memory.
+    pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Hit>> {
+        let queries = Matrix { data: query.to_vec(), dim: query.len() };
+        Ok(self.search_all(&queries, k)?.pop().unwrap_or_default())
+    }
+
+    /// [`Store::search`] for many queries in one pass over the vectors, all seeing the same moment of the store.
+    ///
+    /// # Shapes
+    /// - `queries`: `[n, dim]`
+    /// - returns: `n` lists of at most `k` hits
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub fn search_all(&self, queries: &Matrix, k: usize) -> Result<Vec<Vec<Hit>>> {
+        self.check_queries(queries)?;
+        let fail = |e| explain("search", &self.folder, e);
+        let snapshot = self.connection.unchecked_transaction().map_err(fail)?;
+        let found = self.scan(&snapshot, queries, k)?;
+        found.into_iter().map(|scored| self.hits(&snapshot, &scored)).collect()
+    }
+
+    fn check_queries(&self, queries: &Matrix) -> Result<()> {
+        let dim = self.settings().model.dim;
+        if queries.dim != dim {
+            return Err(Error::mismatch(format!(
+                "the query has {} dimensions, but the store `{}` holds vectors of {dim}",
+                queries.dim,
+                self.folder.display()
+            )));
+        }
+        if queries.data.iter().any(|number| !number.is_finite()) {
+            return Err(Error::input("the query has a number that is not finite"));
+        }
+        Ok(())
+    }
+
+    fn scan(&self, snapshot: &Connection, queries: &Matrix, k: usize) -> Result<Vec<Vec<Scored>>> {
+        let fail = |e| explain("search", &self.folder, e);
+        let mut best = vec![TopK::new(k); queries.len()];
+        let mut block = Block::new(queries.dim);
+        let mut statement = snapshot
+            .prepare_cached("SELECT row, vector FROM vectors ORDER BY row")
+            .map_err(fail)?;
+        let mut vectors = statement.query([]).map_err(fail)?;
+        while let Some(vector) = vectors.next().map_err(fail)? {
+            block.push(vector).map_err(|row| {
+                damaged(&self.folder, &format!("the vector of row {row} has another width"))
+            })?;
+            if block.is_full() {
+                block.score(queries, &mut best);
+                interrupt::check("nothing was changed")?;
+            }
+        }
+        block.score(queries, &mut best);
+        Ok(best.into_iter().map(TopK::into_sorted).collect())
+    }
+
+    fn hits(&self, snapshot: &Connection, found: &[Scored]) -> Result<Vec<Hit>> {
+        found.iter().map(|scored| self.hit(snapshot, *scored)).collect()
+    }
+
+    fn hit(&self, snapshot: &Connection, scored: Scored) -> Result<Hit> {
+        let find = || {
+            let sql =
+                "SELECT id, text, fields FROM documents JOIN metadata USING (row) WHERE row = ?1";
+            snapshot.prepare_cached(sql)?.query_row([scored.row], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?))
+            })
+        };
+        let (id, text, fields) = match find() {
+            Err(rusqlite::Error::QueryReturnedNoRows) => {
+                let why = format!("row {} has a vector but no document", scored.row);
+                return Err(damaged(&self.folder, &why));
+            }
+            found => found.map_err(|e| explain("search", &self.folder, e))?,
+        };
+        let metadata = serde_json::from_str(&fields).map_err(|e| {
+            damaged(&self.folder, &format!("the metadata of `{id}` is not a JSON object"))
+                .caused_by(e)
+        })?;
+        Ok(Hit { score: scored.score, id, text, metadata })
+    }
+}
+
+/// Some rows of the vector table, side by side.
+struct Block {
+    dim: usize,
+    rows: Vec<u64>,
+    numbers: Vec<f32>,
+}
+
+impl Block {
+    fn new(dim: usize) -> Self {
+        Self { dim, rows: Vec::new(), numbers: Vec::with_capacity(BLOCK_NUMBERS + dim) }
+    }
+
+    fn is_full(&self) -> bool {
+        self.numbers.len() >= BLOCK_NUMBERS
+    }
+
+    /// Takes one row in; gives the row number back when its vector is not one.
+    fn push(&mut self, vector: &Row<'_>) -> Result<(), u64> {
+        let row = vector.get(0).map_err(|_| 0u64)?;
+        let bytes = vector.get_ref(1).ok().and_then(|value| value.as_blob().ok()).ok_or(row)?;
+        let (numbers, rest) = bytes.as_chunks::<4>();
+        if numbers.len() != self.dim || !rest.is_empty() {
+            return Err(row);
+        }
+        self.rows.push(row);
+        self.numbers.extend(numbers.iter().map(|number| f32::from_le_bytes(*number)));
+        Ok(())
+    }
+
+    /// Scores every row for every query, and empties the block.
+    fn score(&mut self, queries: &Matrix, best: &mut [TopK]) {
+        best.par_iter_mut().zip(queries.data.par_chunks_exact(self.dim)).for_each(
+            |(best, query)| {
+                let mut scores = vec![0.0; self.rows.len()];
+                dots(query, &self.numbers, &mut scores);
+                self.rows.iter().zip(scores).for_each(|(row, score)| best.offer(*row, score));
+            },
+        );
+        self.rows.clear();
+        self.numbers.clear();
+    }
+}

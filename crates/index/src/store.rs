@@ -1,0 +1,213 @@
+//! The store as a type: what it is bound to, and how its database is read and written.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use hpd_files::{Error, Result};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+
+use crate::explain::explain;
+use crate::{open, schema};
+
+/// What a store needs to know of the model that makes its vectors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StoreModel {
+    /// Folder or Hugging Face id, so that it can be found again.
+    pub name: String,
+    /// Branch, tag or commit of a Hugging Face id.
+    pub revision: Option<String>,
+    /// Fingerprint of its tensors.
+    pub weights: String,
+    /// Names what its vectors may be compared with.
+    pub space: String,
+    /// Numbers in a vector.
+    pub dim: usize,
+}
+
+/// What is settled when a store is made, and holds for all its documents and queries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StoreSettings {
+    /// The model. Another of the same space may be used later.
+    pub model: StoreModel,
+    /// Words in front of each query instead of the model's own prompt.
+    pub query_prompt: Option<String>,
+    /// Words in front of each document instead of the model's own prompt.
+    pub document_prompt: Option<String>,
+    /// Truncates texts at so many tokens instead of the model's own limit.
+    pub max_seq_length: Option<usize>,
+}
+
+/// Documents with their vectors on disk, opened.
+///
+/// Many processes may read while one writes; each search sees one moment of the store.
+pub struct Store {
+    pub(crate) connection: Connection,
+    pub(crate) folder: PathBuf,
+    settings: StoreSettings,
+}
+
+impl Store {
+    /// Makes an empty store and opens it.
+    ///
+    /// # Errors
+    /// When something is there under that name already, or the disk refuses.
+    pub fn create(folder: &Path, settings: &StoreSettings) -> Result<Self> {
+        if settings.model.dim == 0 {
+            return Err(Error::input("a store needs vectors of at least 1 number, found 0"));
+        }
+        open::create(folder, settings)?;
+        Self::open(folder)
+    }
+
+    /// Opens a store for reading and writing.
+    ///
+    /// # Errors
+    /// When it is not there, not a store, damaged, or of a later format.
+    pub fn open(folder: &Path) -> Result<Self> {
+        Self::with(folder, open::writable(folder)?)
+    }
+
+    /// Opens a store for reading only, also from a folder that cannot be written to.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; also when such a folder holds commits that only a writer can bring to an end.
+    pub fn open_read_only(folder: &Path) -> Result<Self> {
+        Self::with(folder, open::readable(folder)?)
+    }
+
+    fn with(folder: &Path, connection: Connection) -> Result<Self> {
+        let settings = schema::read_settings(&connection, folder)?;
+        Ok(Self { connection, folder: folder.to_owned(), settings })
+    }
+
+    /// What the store was made with, and the model it remembers.
+    pub fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
+    /// How many documents there are.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn len(&self) -> Result<u64> {
+        self.read("count", |connection| {
+            connection.query_row("SELECT count(*) FROM documents", [], |row| row.get(0))
+        })
+    }
+
+    /// Whether there is no document.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Whether the input given when the store was made has been read to its end.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_complete(&self) -> Result<bool> {
+        self.read("read", |connection| {
+            connection.query_row("SELECT complete FROM store", [], |row| row.get(0))
+        })
+    }
+
+    /// Says that the input given when the store was made has been read to its end.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn set_complete(&mut self) -> Result<()> {
+        self.write("write to", |transaction| {
+            transaction.execute("UPDATE store SET complete = 1", []).map(drop)
+        })
+    }
+
+    /// Refuses a model whose vectors may not be compared with those in the store.
+    ///
+    /// # Errors
+    /// [`hpd_files::ErrorKind::Mismatch`], naming both models.
+    pub fn check_space(&self, model: &StoreModel) -> Result<()> {
+        let own = &self.settings.model;
+        if (&own.space, own.dim) == (&model.space, model.dim) {
+            return Ok(());
+        }
+        let store = self.folder.display();
+        Err(Error::mismatch(format!(
+            "the store `{store}` holds vectors of {}, but the model given is {}",
+            described(own),
+            described(model)
+        ))
+        .hint(format!(
+            "use `--model {}`, or make another store with `hpd index create --store OTHER --model {}`",
+            own.name, model.name
+        )))
+    }
+
+    /// Makes `model`, of the store's space, the one that is used unless another is named.
+    ///
+    /// # Errors
+    /// As [`Store::check_space`], and when the database cannot be written.
+    pub fn remember_model(&mut self, model: &StoreModel) -> Result<()> {
+        self.check_space(model)?;
+        if self.settings.model == *model {
+            return Ok(());
+        }
+        let StoreModel { name, revision, weights, .. } = model;
+        self.write("write to", |transaction| {
+            transaction.execute(
+                "UPDATE store SET model = ?1, revision = ?2, weights = ?3",
+                params![name, revision, weights],
+            )?;
+            transaction.execute("INSERT OR IGNORE INTO models VALUES (?1, ?2)", [weights, name])
+        })?;
+        self.settings.model = model.clone();
+        Ok(())
+    }
+
+    /// Lets the database grow to so many pages of 4096 bytes, while this store is open. For tests of full disks.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn limit_pages(&mut self, pages: u32) -> Result<()> {
+        self.read("limit", |connection| {
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+        })
+    }
+
+    pub(crate) fn read<T>(
+        &self,
+        deed: &str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        work(&self.connection).map_err(|e| explain(deed, &self.folder, e))
+    }
+
+    pub(crate) fn write<T>(
+        &mut self,
+        deed: &str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let run = || {
+            // The write lock is taken at once: a reading transaction that turned writer could be refused midway.
+            let transaction =
+                self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        };
+        run().map_err(|e| explain(deed, &self.folder, e))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+fn described(model: &StoreModel) -> String {
+    let space: String = model.space.chars().take(12).collect();
+    format!("`{}` (space {space}, {} dimensions)", model.name, model.dim)
+}

@@ -1,0 +1,123 @@
+//! What is in a store, and whether it is whole.
+
+use std::fs;
+
+use hpd_files::{Error, Result};
+use rusqlite::Connection;
+use serde::Serialize;
+
+use crate::explain::explain;
+use crate::{Store, StoreSettings, open, schema};
+
+/// The facts about a store.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Version of the tables.
+    pub format: i32,
+    /// How many documents there are.
+    pub documents: u64,
+    /// Size of the database on disk, with commits still in its log.
+    pub bytes: u64,
+    /// What the store was made with, and the model it remembers.
+    #[serde(flatten)]
+    pub settings: StoreSettings,
+    /// Fingerprints of all models whose vectors may be in it.
+    pub weights_seen: Vec<String>,
+    /// The version of hpd that made it.
+    pub created_by: String,
+    /// Whether the input given when it was made has been read to its end.
+    pub complete: bool,
+}
+
+impl Store {
+    /// The facts about this store.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn summary(&self) -> Result<Summary> {
+        let fail = |e| explain("read", &self.folder, e);
+        let snapshot = self.connection.unchecked_transaction().map_err(fail)?;
+        Ok(Summary {
+            format: schema::FORMAT,
+            documents: self.len()?,
+            bytes: self.bytes()?,
+            settings: self.settings().clone(),
+            weights_seen: strings(&snapshot, "SELECT weights FROM models ORDER BY rowid")
+                .map_err(fail)?,
+            created_by: snapshot
+                .query_row("SELECT created_by FROM store", [], |row| row.get(0))
+                .map_err(fail)?,
+            complete: self.is_complete()?,
+        })
+    }
+
+    fn bytes(&self) -> Result<u64> {
+        let entries = fs::read_dir(&self.folder).map_err(|e| Error::io("read", &self.folder, e))?;
+        let database = open::database_in(&self.folder);
+        let of_database = |entry: &fs::DirEntry| {
+            let (name, stem) = (entry.file_name(), database.file_name().unwrap_or_default());
+            name == stem || name.as_encoded_bytes() == [stem.as_encoded_bytes(), b"-wal"].concat()
+        };
+        Ok(entries
+            .flatten()
+            .filter(of_database)
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|metadata| metadata.len())
+            .sum())
+    }
+
+    /// Looks at every page and every vector; returns what is wrong, nothing when the store is whole.
+    ///
+    /// # Errors
+    /// When the database cannot be read at all.
+    ///
+    /// # Cost
+    /// Reads the whole database, twice.
+    pub fn verify(&self) -> Result<Vec<String>> {
+        self.read("verify", |connection| {
+            let mut problems = strings(connection, "PRAGMA integrity_check(100)")?;
+            problems.retain(|problem| problem != "ok");
+            problems.extend(orphans(connection)?);
+            problems.extend(bad_vectors(connection, self.settings().model.dim)?);
+            Ok(problems)
+        })
+    }
+}
+
+fn strings(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
+    connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Rows that stand in one table but not in another.
+fn orphans(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for (has, lacks) in [
+        ("documents", "vectors"),
+        ("documents", "metadata"),
+        ("vectors", "documents"),
+        ("metadata", "documents"),
+    ] {
+        let sql = format!("SELECT count(*) FROM {has} WHERE row NOT IN (SELECT row FROM {lacks})");
+        let count: u64 = connection.query_row(&sql, [], |row| row.get(0))?;
+        if count > 0 {
+            problems.push(format!("{count} rows of `{has}` are not in `{lacks}`"));
+        }
+    }
+    Ok(problems)
+}
+
+fn bad_vectors(connection: &Connection, dim: usize) -> rusqlite::Result<Vec<String>> {
+    let mut problems = Vec::new();
+    let mut statement = connection.prepare("SELECT row, vector FROM vectors ORDER BY row")?;
+    let mut vectors = statement.query([])?;
+    while let Some(vector) = vectors.next()? {
+        let row: i64 = vector.get(0)?;
+        let (numbers, rest) = vector.get_ref(1)?.as_blob()?.as_chunks::<4>();
+        if numbers.len() != dim || !rest.is_empty() {
+            problems.push(format!("the vector of row {row} is not {dim} numbers long"));
+        } else if !numbers.iter().all(|number| f32::from_le_bytes(*number).is_finite()) {
+            problems.push(format!("the vector of row {row} has a number that is not finite"));
+        }
+    }
+    Ok(problems)
+}
