@@ -1,11 +1,26 @@
-//! Matrices of vectors on disk: `.npy`, `.safetensors`, `.parquet`, `.jsonl`.
+//! Matrices of vectors on disk: `.npy` and `.safetensors` in, `.npy`, `.jsonl` and `.parquet` out.
+//!
+//! Separate from models: a row is a row, wherever it came from. Files may be larger than memory, so both ways go
+//! in blocks of rows: `path → MatrixReader → Matrix` and `Block → VectorWriter → path`.
+
+mod json_lines;
+mod layout;
+pub(crate) mod npy;
+mod parquet_lists;
+mod reader;
+mod safetensors;
+mod writer;
 
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::Result;
+
+pub use json_lines::write_json_lines;
+pub use reader::MatrixReader;
+pub use writer::{Block, Element, VectorFormat, VectorWriter};
 
 /// Rows of f32, one after another.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matrix {
     /// `n × dim` numbers, row-major.
     pub data: Vec<f32>,
@@ -16,7 +31,7 @@ pub struct Matrix {
 impl Matrix {
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        if self.dim == 0 { 0 } else { self.data.len() / self.dim }
+        self.data.len().checked_div(self.dim).unwrap_or(0)
     }
 
     /// Whether there is no row.
@@ -28,12 +43,23 @@ impl Matrix {
     pub fn row(&self, i: usize) -> &[f32] {
         &self.data[i * self.dim..][..self.dim]
     }
+
+    /// The rows in order.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.data.chunks_exact(self.dim.max(1))
+    }
 }
 
-/// Reads a two-dimensional matrix of float16, float32 or float64 from `.npy` or `.safetensors` (its only two-dimensional tensor, or `embeddings`).
+/// Reads a whole matrix into memory, see [`MatrixReader`].
 ///
 /// # Errors
 /// When the file is missing, damaged, of another shape or holds NaN or infinity (with the row).
-pub fn read_matrix(_path: &Path) -> Result<Matrix> {
-    Err(Error::input("not built yet"))
+pub fn read_matrix(path: &Path) -> Result<Matrix> {
+    let mut reader = MatrixReader::open(path)?;
+    let rows = reader.rows();
+    let empty = Matrix { data: Vec::new(), dim: reader.dim() };
+    Ok(reader.next_block(rows)?.unwrap_or(empty))
 }
+
+#[cfg(test)]
+mod tests;
