@@ -5,6 +5,7 @@
 //! [`Model::open`] reads a sentence-transformers folder; [`Model::encode`] does the rest. One model serves many
 //! threads (`&self`). Nothing here knows of training: a student and this room meet only in the model folder.
 
+pub mod checkpoint;
 mod embeddings;
 mod identity;
 mod model;
