@@ -4,15 +4,35 @@
 //!
 //! [`Model::open`] reads a sentence-transformers folder; [`Model::encode`] does the rest. One model serves many
 //! threads (`&self`). Nothing here knows of training: a student and this room meet only in the model folder.
+//!
+//! The parts of a folder stand alone for those who need only one: [`Folder`] is what its JSON files say,
+//! [`EncoderConfig`] the Transformer's shape, [`Tokenizer`] texts to ids, [`Weights`] tensors by name.
 
+mod attention;
+mod blocks;
 pub mod checkpoint;
+mod config;
 mod embeddings;
+mod folder;
+mod head;
 mod identity;
+mod json;
+mod linear;
 mod model;
+mod prompt;
+mod rows;
 pub mod tensor;
+mod tokenizer;
 mod tokenizer_files;
+mod transformer;
+mod weights;
 pub mod writer;
 
+pub use config::{Activation, EncoderConfig, ModelType};
 pub use embeddings::Embeddings;
+pub use folder::{DenseActivation, DenseModule, Folder, HeadModule, Pooling, PoolingMode};
 pub use identity::Identity;
-pub use model::{EncodeOptions, Model, OpenOptions, Prompt};
+pub use model::{EncodeOptions, Model, OpenOptions};
+pub use prompt::Prompt;
+pub use tokenizer::{Tokenizer, Tokens};
+pub use weights::Weights;

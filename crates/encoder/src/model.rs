@@ -1,32 +1,27 @@
 //! The type most people need: a folder opened for encoding.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result};
+use rayon::prelude::*;
 
-use crate::{Embeddings, Identity};
+use crate::folder::Folder;
+use crate::head::Head;
+use crate::rows::normalize_length;
+use crate::tokenizer::{Tokenizer, Tokens};
+use crate::transformer::{Scratch, Transformer};
+use crate::weights::Weights;
+use crate::{Embeddings, Identity, Prompt, blocks};
 
 /// How to open a model.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
     /// Truncates at this many tokens instead of the folder's `max_seq_length`.
     pub max_seq_length: Option<usize>,
-}
-
-/// Which prompt goes in front of each text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Prompt {
-    /// The folder's `default_prompt_name`, or none.
-    #[default]
-    Default,
-    /// The folder's prompt of this name; an error when it has none so named.
-    Named(String),
-    /// The folder's `query` prompt if it has one, or none (sentence-transformers' `encode_query`).
-    Query,
-    /// The folder's `document`, `passage` or `corpus` prompt if it has one, or none (`encode_document`).
-    Document,
-    /// These words.
-    Text(String),
 }
 
 /// How to encode. The defaults give what sentence-transformers' `encode` gives.
@@ -42,8 +37,16 @@ pub struct EncodeOptions {
 
 /// A sentence encoder, opened. `Sync`: share one by reference.
 pub struct Model {
-    dim: usize,
-    identity: Identity,
+    folder: Folder,
+    tokenizer: Tokenizer,
+    transformer: Transformer,
+    head: Head,
+    /// Kept for the fingerprint, which few callers ask for.
+    weights: Vec<Weights>,
+    identity: OnceLock<Identity>,
+    /// Matrices of blocks that are done, for the next ones. A thread-local would not do: while a thread waits for
+    /// its share of a product, rayon may give it a second block.
+    scratch: Mutex<Vec<Scratch>>,
 }
 
 impl Model {
@@ -59,34 +62,135 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::open`].
-    pub fn open_with(_folder: &Path, _options: &OpenOptions) -> Result<Self> {
-        Err(Error::input("not built yet"))
+    ///
+    /// # Cost
+    /// Reads all tensors once and packs the matrices for multiplication.
+    pub fn open_with(folder: &Path, options: &OpenOptions) -> Result<Self> {
+        let folder = Folder::open(folder)?;
+        let tokenizer = Tokenizer::of(&folder, options.max_seq_length)?;
+        let weights: Vec<Weights> = std::iter::once(&folder.transformer)
+            .chain(folder.dense().map(|dense| &dense.path))
+            .map(|path| Weights::open(path))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            transformer: Transformer::new(&folder.config, &weights[0])?,
+            head: Head::new(&folder, &weights[1..])?,
+            identity: Identity::written(&folder)?.map_or_else(OnceLock::new, OnceLock::from),
+            weights,
+            tokenizer,
+            folder,
+            scratch: Mutex::default(),
+        })
     }
 
     /// Width of the vectors.
     pub fn dim(&self) -> usize {
-        self.dim
+        self.folder.dim()
     }
 
     /// Longest text in tokens, special ones included.
     pub fn max_seq_length(&self) -> usize {
-        512
+        self.tokenizer.max_tokens()
+    }
+
+    /// What the folder says of itself.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// Which vectors its vectors may be compared with.
+    ///
+    /// # Cost
+    /// For a folder without `hpd.json` the first call reads all tensors.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        self.identity.get_or_init(|| Identity::of_tensors(&self.weights))
     }
 
     /// Encodes texts, one row each, empty ones included, on rayon's current pool.
+    ///
+    /// A text's row has the same bits alone and in any batch, on any number of threads.
     ///
     /// # Errors
     /// When the prompt is unknown or more dimensions are asked than there are.
     pub fn encode<S: AsRef<str> + Sync>(
         &self,
-        _texts: &[S],
-        _options: &EncodeOptions,
+        texts: &[S],
+        options: &EncodeOptions,
     ) -> Result<Embeddings> {
-        Err(Error::input("not built yet"))
+        let dim = self.kept_dimensions(options)?;
+        let prompt = options.prompt.words(&self.folder)?;
+        let tokens = self.tokenize(texts, prompt)?;
+        let prompt_tokens = if prompt.is_empty() || self.folder.pooling.include_prompt {
+            0
+        } else {
+            self.tokenizer.prompt_length(prompt)?
+        };
+        let rows = keep(self.encode_tokens(&tokens, prompt_tokens), self.dim(), dim);
+        let mut rows = Matrix { data: rows, dim };
+        if options.normalize || (dim < self.dim() && self.folder.normalizes()) {
+            normalize_length(&mut rows.data, dim);
+        }
+        Ok(Embeddings { rows, truncated: tokens.truncated, tokens: tokens.ids.len() })
     }
+
+    fn kept_dimensions(&self, options: &EncodeOptions) -> Result<usize> {
+        match options.dimensions {
+            None => Ok(self.dim()),
+            Some(dim) if (1..=self.dim()).contains(&dim) => Ok(dim),
+            Some(dim) => Err(Error::input(format!(
+                "{dim} dimensions are asked for, but vectors of `{}` have {}",
+                self.folder.path.display(),
+                self.dim()
+            ))),
+        }
+    }
+
+    fn tokenize<S: AsRef<str> + Sync>(&self, texts: &[S], prompt: &str) -> Result<Tokens> {
+        if prompt.is_empty() {
+            return self.tokenizer.tokenize(texts);
+        }
+        let prompted: Vec<Cow<'_, str>> =
+            texts.iter().map(|text| Cow::Owned(format!("{prompt}{}", text.as_ref()))).collect();
+        self.tokenizer.tokenize(&prompted)
+    }
+
+    /// One row of [`Model::dim`] numbers a text.
+    fn encode_tokens(&self, tokens: &Tokens, prompt_tokens: usize) -> Vec<f32> {
+        let blocks = blocks::cut(&tokens.offsets, rayon::current_num_threads());
+        let rows: Vec<Vec<f32>> = blocks
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|texts| self.encode_block(tokens, texts, prompt_tokens))
+            .collect();
+        rows.concat()
+    }
+
+    fn encode_block(&self, tokens: &Tokens, texts: Range<usize>, prompt_tokens: usize) -> Vec<f32> {
+        let bounds = &tokens.offsets[texts.start..=texts.end];
+        let offsets: Vec<usize> = bounds.iter().map(|offset| offset - bounds[0]).collect();
+        let ids = &tokens.ids[bounds[0]..bounds[texts.len()]];
+        let mut scratch = self.scratch().pop().unwrap_or_default();
+        self.transformer.apply(ids, &offsets, &mut scratch);
+        let rows = self.head.apply(&scratch.hidden, &offsets, prompt_tokens);
+        self.scratch().push(scratch);
+        rows
+    }
+
+    fn scratch(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
+        // Nothing is read from a scratch that was not written before.
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first `kept` of every `dim` numbers.
+fn keep(rows: Vec<f32>, dim: usize, kept: usize) -> Vec<f32> {
+    if kept == dim {
+        return rows;
+    }
+    rows.chunks_exact(dim).flat_map(|row| &row[..kept]).copied().collect()
 }

@@ -6,6 +6,7 @@
 
 mod dot;
 mod level;
+pub mod map;
 mod top_k;
 
 pub use dot::{dot, dots, dots_at};

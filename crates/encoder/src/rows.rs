@@ -1,0 +1,179 @@
+//! What happens to each row between two matrix products, fused so that a row is touched once while it is in cache.
+//!
+//! Written against `rten-simd`'s portable vectors: the same source becomes AVX-512, AVX2, NEON or scalar code,
+//! chosen at run time.
+
+use rten_simd::functional::simd_map;
+use rten_simd::ops::{BitOps, NumOps};
+use rten_simd::{Isa, SimdIterable, SimdOp, SimdUnaryOp};
+use rten_vecmath::{ApproxGelu, Gelu, Tanh};
+
+use crate::config::Activation;
+use crate::folder::DenseActivation;
+
+/// `row = activation(row + bias)` for each row of the feed-forward layer.
+pub(crate) fn activate(rows: &mut [f32], bias: &[f32], activation: Activation) {
+    match activation {
+        Activation::Gelu => BiasThen { rows, bias, then: Gelu {} }.dispatch(),
+        Activation::GeluNew => BiasThen { rows, bias, then: ApproxGelu {} }.dispatch(),
+        Activation::Relu => BiasThen { rows, bias, then: Relu }.dispatch(),
+    }
+}
+
+/// `row = activation(row + bias)` for each row of a Dense module.
+pub(crate) fn activate_dense(rows: &mut [f32], bias: &[f32], activation: DenseActivation) {
+    match activation {
+        DenseActivation::Identity => add_bias(rows, bias),
+        DenseActivation::Tanh => BiasThen { rows, bias, then: Tanh {} }.dispatch(),
+    }
+}
+
+/// `row = row + bias`.
+pub(crate) fn add_bias(rows: &mut [f32], bias: &[f32]) {
+    BiasThen { rows, bias, then: Identity }.dispatch();
+}
+
+struct BiasThen<'a, Op> {
+    rows: &'a mut [f32],
+    bias: &'a [f32],
+    then: Op,
+}
+
+impl<Op: SimdUnaryOp<f32>> SimdOp for BiasThen<'_, Op> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let ops = isa.f32();
+        for row in self.rows.chunks_exact_mut(self.bias.len()) {
+            let mut bias = self.bias.simd_iter_pad(ops);
+            simd_map(
+                ops,
+                row,
+                #[inline(always)]
+                |x| {
+                    let bias = bias.next().unwrap_or(ops.zero());
+                    self.then.eval(isa, ops.add(x, bias))
+                },
+            );
+        }
+    }
+}
+
+struct Identity;
+
+impl SimdUnaryOp<f32> for Identity {
+    #[inline(always)]
+    fn eval<I: Isa>(&self, _: I, x: I::F32) -> I::F32 {
+        x
+    }
+}
+
+struct Relu;
+
+impl SimdUnaryOp<f32> for Relu {
+    #[inline(always)]
+    fn eval<I: Isa>(&self, isa: I, x: I::F32) -> I::F32 {
+        isa.f32().max(x, isa.f32().zero())
+    }
+}
+
+/// Gain, shift and epsilon of a layer norm.
+pub(crate) struct LayerNorm {
+    pub(crate) gain: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
+    pub(crate) epsilon: f32,
+}
+
+impl LayerNorm {
+    /// `row = norm(row + delta + bias)`, the residual connection and the norm after it.
+    ///
+    /// # Shapes
+    /// `rows` and `deltas` are `[tokens, width]`, `bias` is `[width]`.
+    pub(crate) fn add_and_normalize(&self, rows: &mut [f32], deltas: &[f32], bias: &[f32]) {
+        AddNorm { rows, deltas, bias, norm: self }.dispatch();
+    }
+}
+
+struct AddNorm<'a> {
+    rows: &'a mut [f32],
+    deltas: &'a [f32],
+    bias: &'a [f32],
+    norm: &'a LayerNorm,
+}
+
+impl SimdOp for AddNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let width = self.bias.len();
+        for (row, delta) in self.rows.chunks_exact_mut(width).zip(self.deltas.chunks_exact(width)) {
+            let sum = add(isa, row, delta, self.bias);
+            normalize(isa, row, sum / width as f32, self.norm);
+        }
+    }
+}
+
+/// `row += delta + bias`; gives the sum of the row.
+#[inline(always)]
+fn add<I: Isa>(isa: I, row: &mut [f32], delta: &[f32], bias: &[f32]) -> f32 {
+    let ops = isa.f32();
+    let mut delta = delta.simd_iter_pad(ops);
+    let mut bias = bias.simd_iter_pad(ops);
+    let mut sum = ops.zero();
+    simd_map(
+        ops,
+        row,
+        #[inline(always)]
+        |x| {
+            let delta = delta.next().unwrap_or(ops.zero());
+            let bias = bias.next().unwrap_or(ops.zero());
+            let x = ops.add(x, ops.add(delta, bias));
+            // Lanes past the end of the row are 0 in all three.
+            sum = ops.add(sum, x);
+            x
+        },
+    );
+    ops.sum(sum)
+}
+
+#[inline(always)]
+fn normalize<I: Isa>(isa: I, row: &mut [f32], mean: f32, norm: &LayerNorm) {
+    let ops = isa.f32();
+    let mean = ops.splat(mean);
+    let squares = row.simd_iter(ops).fold_unroll::<4>(
+        ops.zero(),
+        #[inline(always)]
+        |sum, x| {
+            let centred = ops.sub(x, mean);
+            ops.mul_add(centred, centred, sum)
+        },
+        #[inline(always)]
+        |a, b| ops.add(a, b),
+    );
+    let variance = ops.sum(squares) / row.len() as f32;
+    let scale = ops.splat(1.0 / (variance + norm.epsilon).sqrt());
+    let mut gain = norm.gain.simd_iter_pad(ops);
+    let mut shift = norm.shift.simd_iter_pad(ops);
+    simd_map(
+        ops,
+        row,
+        #[inline(always)]
+        |x| {
+            let gain = gain.next().unwrap_or(ops.zero());
+            let shift = shift.next().unwrap_or(ops.zero());
+            ops.mul_add(ops.mul(ops.sub(x, mean), scale), gain, shift)
+        },
+    );
+}
+
+/// Scales each row to unit length; a row of zeros stays.
+pub(crate) fn normalize_length(rows: &mut [f32], width: usize) {
+    for row in rows.chunks_exact_mut(width) {
+        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        // The floor is that of PyTorch's `normalize`.
+        let scale = 1.0 / length.max(1e-12);
+        row.iter_mut().for_each(|x| *x *= scale);
+    }
+}
