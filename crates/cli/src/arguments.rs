@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use hpd_encoder::OpenOptions;
+use hpd_files::records::RecordOptions;
 
 use crate::{distill, embed, evaluate, export, generate, index, inspect, search};
 
@@ -88,5 +89,34 @@ impl ModelArguments {
     pub(crate) fn open(&self) -> hpd_files::Result<hpd_encoder::Model> {
         let options = OpenOptions { max_seq_length: self.max_seq_length };
         hpd_encoder::Model::open_with(&self.folder()?, &options)
+    }
+}
+
+/// How records are read, for any verb.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RecordArguments {
+    /// Field that holds the id [default: id or _id where present]
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) id_field: Option<String>,
+    /// Field that holds the text [default: text]
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) text_field: Option<String>,
+    /// Skip and count records that cannot be read instead of stopping at the first
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+}
+
+impl RecordArguments {
+    /// What the reader of records takes; the format is told by each file's name.
+    pub(crate) fn options(&self) -> RecordOptions {
+        let mut options = RecordOptions {
+            id_field: self.id_field.clone(),
+            skip_bad: self.skip_bad,
+            ..RecordOptions::default()
+        };
+        if let Some(field) = &self.text_field {
+            options.text_field.clone_from(field);
+        }
+        options
     }
 }

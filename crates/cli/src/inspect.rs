@@ -1,15 +1,152 @@
-//! `hpd inspect`.
+//! `hpd inspect`: what is this, and is it whole?
+//!
+//! One file for each kind of thing; each turns a path into [`Findings`], and only this file prints.
+
+mod model;
+mod run;
+mod store;
+mod vectors;
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hpd_files::{Error, Result};
+use serde_json::{Map, Value};
 
 use crate::Answer;
+use crate::columns::pairs;
 use crate::terminal::Terminal;
 
 /// What `hpd inspect` takes.
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {}
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    /// Model folder, store, run folder of `hpd distill`, or file of vectors (.npy, .safetensors)
+    path: PathBuf,
+    /// Look at every byte, not only at what it says of itself
+    #[arg(long)]
+    verify: bool,
+}
 
-pub(crate) fn run(_arguments: &Arguments, _terminal: &Terminal) -> Result<Answer> {
-    Err(Error::input("not built yet"))
+const AFTER_HELP: &str = "\
+Examples:
+  hpd inspect student
+  hpd inspect notes.hpd --verify
+
+Exit status: 0 whole as far as was looked, 1 not whole, 2 error.";
+
+/// What was found out.
+struct Findings {
+    kind: &'static str,
+    /// Name for people, name for machines, and what it is.
+    facts: Vec<Fact>,
+    /// What is not as it should be.
+    problems: Vec<String>,
+}
+
+/// One thing that was found out.
+struct Fact {
+    name: &'static str,
+    value: Value,
+    words: String,
+}
+
+pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
+    let Arguments { path, verify } = arguments;
+    let findings = match kind_of(path)? {
+        Kind::Store => store::inspect(path, *verify)?,
+        Kind::Run => run::inspect(path)?,
+        Kind::Model => model::inspect(path, *verify)?,
+        Kind::Vectors => vectors::inspect(path, *verify)?,
+    };
+    terminal.print(&if terminal.json { findings.to_json(path) } else { findings.to_text(path) })?;
+    Ok(if findings.problems.is_empty() { Answer::Yes } else { Answer::No })
+}
+
+/// The kinds of things `hpd` makes and takes.
+enum Kind {
+    Store,
+    Run,
+    Model,
+    Vectors,
+}
+
+fn kind_of(path: &Path) -> Result<Kind> {
+    let has = |name: &str| path.join(name).is_file();
+    if has("store.sqlite") {
+        Ok(Kind::Store)
+    } else if has("run.json") {
+        Ok(Kind::Run)
+    } else if has("modules.json") || has("config.json") {
+        Ok(Kind::Model)
+    } else if path.is_file() {
+        Ok(Kind::Vectors)
+    } else {
+        Err(unknown(path))
+    }
+}
+
+fn unknown(path: &Path) -> Error {
+    let what = path.display();
+    if !path.exists() {
+        return Error::input(format!("there is no `{what}`"));
+    }
+    Error::input(format!("`{what}` is neither a model folder, a store, a run nor a file of vectors"))
+        .hint("these have `modules.json` or `config.json`, `store.sqlite`, `run.json`, or end in `.npy` or `.safetensors`")
+}
+
+impl Findings {
+    fn new(kind: &'static str) -> Self {
+        Self { kind, facts: Vec::new(), problems: Vec::new() }
+    }
+
+    /// Adds a fact that reads the same for people and machines.
+    fn fact(&mut self, name: &'static str, value: impl Into<Value>) {
+        let value = value.into();
+        let words = match &value {
+            Value::String(words) => words.clone(),
+            Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+            Value::Null => "none".to_owned(),
+            other => other.to_string(),
+        };
+        self.fact_in_words(name, value, words);
+    }
+
+    /// Adds a fact that people read in other words than machines.
+    fn fact_in_words(&mut self, name: &'static str, value: impl Into<Value>, words: String) {
+        self.facts.push(Fact { name, value: value.into(), words });
+    }
+
+    /// Adds a size on disk.
+    fn bytes(&mut self, name: &'static str, bytes: u64) {
+        self.fact_in_words(name, bytes, in_megabytes(bytes));
+    }
+
+    fn to_json(&self, path: &Path) -> String {
+        let mut object = Map::new();
+        object.insert("kind".to_owned(), self.kind.into());
+        object.insert("path".to_owned(), path.to_string_lossy().into());
+        for fact in &self.facts {
+            object.insert(fact.name.replace(' ', "_"), fact.value.clone());
+        }
+        object.insert("problems".to_owned(), self.problems.clone().into());
+        Value::Object(object).to_string()
+    }
+
+    fn to_text(&self, path: &Path) -> String {
+        let facts: Vec<_> = self.facts.iter().map(|fact| (fact.name, fact.words.clone())).collect();
+        let mut text = format!("{} `{}`\n{}", self.kind, path.display(), pairs(&facts));
+        for problem in &self.problems {
+            text.push_str(&format!("\nnot whole: {problem}"));
+        }
+        text
+    }
+}
+
+fn in_megabytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
 }

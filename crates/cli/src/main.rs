@@ -4,6 +4,7 @@
 //! file. Data goes to stdout, talk to stderr. Exit 0 done, 1 "no" as an answer, 2 error; a closed pipe is no error.
 
 mod arguments;
+mod columns;
 mod distill;
 mod embed;
 mod evaluate;
@@ -12,6 +13,7 @@ mod generate;
 mod index;
 mod inspect;
 mod search;
+mod store_encoder;
 mod terminal;
 
 use std::process::ExitCode;

@@ -1,15 +1,159 @@
-//! `hpd search`.
+//! `hpd search`: the documents of a store nearest to a query.
+
+use std::path::PathBuf;
 
 use clap::Args;
-use hpd_files::{Error, Result};
+use hpd_files::records::{Record, Records, Source};
+use hpd_files::{Error, Result, interrupt};
+use hpd_index::{DEFAULT_LIMIT, Hit, Store};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use unicode_width::UnicodeWidthStr;
 
 use crate::Answer;
+use crate::arguments::RecordArguments;
+use crate::columns::{cut, one_line, padded, terminal_width};
+use crate::store_encoder::{StoreArguments, StoreEncoder};
 use crate::terminal::Terminal;
+
+/// Queries answered in one pass over the vectors.
+const BATCH: usize = 256;
+
+/// Columns of the table that an id may take.
+const LONGEST_ID: usize = 32;
 
 /// What `hpd search` takes.
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {}
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    /// What to look for
+    #[arg(required_unless_present = "queries")]
+    query: Option<String>,
+    #[command(flatten)]
+    store: StoreArguments,
+    /// How many hits to give for each query
+    #[arg(long, short = 'k', alias = "top-k", value_name = "N", default_value_t = DEFAULT_LIMIT)]
+    limit: usize,
+    /// Leave out hits that score less; scores are cosines, from -1 to 1
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    min_score: Option<f32>,
+    /// Queries to answer: text lines, .jsonl, .csv, .tsv or .parquet, each also with .gz; - is stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "query")]
+    queries: Option<PathBuf>,
+    #[command(flatten)]
+    records: RecordArguments,
+}
 
-pub(crate) fn run(_arguments: &Arguments, _terminal: &Terminal) -> Result<Answer> {
-    Err(Error::input("not built yet"))
+const AFTER_HELP: &str = "\
+Examples:
+  hpd search --store notes.hpd 'the fear of spiders'
+  hpd search --store notes.hpd --queries questions.txt --limit 3 --json
+
+With --json each hit is a line with query, rank, score, id, text and metadata.
+Exit status: 0 there are hits, 1 there are none, 2 error.";
+
+/// A hit as a line of JSON.
+#[derive(Serialize)]
+struct JsonHit<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_id: Option<&'a str>,
+    query: &'a str,
+    rank: usize,
+    score: f32,
+    id: &'a str,
+    text: &'a str,
+    metadata: &'a Map<String, Value>,
+}
+
+pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
+    let store = Store::open_read_only(&arguments.store.store)?;
+    let mut encoder = StoreEncoder::for_store(&store, &arguments.store)?;
+    let mut answer = Answer::No;
+    let mut queries = queries(arguments)?;
+    loop {
+        let batch = queries.by_ref().take(BATCH).collect::<Result<Vec<Record>>>()?;
+        if batch.is_empty() {
+            break;
+        }
+        let texts: Vec<&str> = batch.iter().map(|query| query.text.as_str()).collect();
+        let vectors = encoder.encode_queries(&texts)?;
+        for (query, mut hits) in batch.iter().zip(store.search_all(&vectors, arguments.limit)?) {
+            hits.retain(|hit| arguments.min_score.is_none_or(|least| hit.score >= least));
+            if !hits.is_empty() {
+                answer = Answer::Yes;
+            }
+            print(query, &hits, arguments, terminal)?;
+        }
+        interrupt::check("the queries printed so far are answered")?;
+    }
+    if encoder.truncated() > 0 {
+        let truncated = encoder.truncated();
+        terminal.say(&format!(
+            "{truncated} queries were longer than the model takes and lost their end"
+        ));
+    }
+    Ok(answer)
+}
+
+fn queries(arguments: &Arguments) -> Result<Box<dyn Iterator<Item = Result<Record>>>> {
+    match (&arguments.queries, &arguments.query) {
+        (Some(file), _) => {
+            let records = Records::open(&Source::from(file.clone()), &arguments.records.options())?;
+            Ok(Box::new(
+                records.filter(|query| {
+                    !query.as_ref().is_ok_and(|query| query.text.trim().is_empty())
+                }),
+            ))
+        }
+        (None, Some(query)) if query.trim().is_empty() => {
+            Err(Error::input("the query is empty").hint("hpd search --store DIR 'some words'"))
+        }
+        (None, query) => {
+            let text = query.clone().unwrap_or_default();
+            Ok(Box::new(std::iter::once(Ok(Record { text, ..Record::default() }))))
+        }
+    }
+}
+
+fn print(query: &Record, hits: &[Hit], arguments: &Arguments, terminal: &Terminal) -> Result<()> {
+    if terminal.json {
+        return print_json(query, hits, terminal);
+    }
+    if arguments.queries.is_some() {
+        terminal.print(&format!("{}:", one_line(&query.text)))?;
+    }
+    if hits.is_empty() {
+        return terminal.print("no hits");
+    }
+    print_table(hits, terminal)
+}
+
+fn print_table(hits: &[Hit], terminal: &Terminal) -> Result<()> {
+    let ids: Vec<String> = hits.iter().map(|hit| cut(&one_line(&hit.id), LONGEST_ID)).collect();
+    let id_width = ids.iter().map(|id| id.width()).max().unwrap_or(0).max("id".len());
+    terminal.print(&format!("rank   score  {}  text", padded("id", id_width)))?;
+    for (rank, (hit, id)) in (1..).zip(hits.iter().zip(&ids)) {
+        let id = padded(id, id_width);
+        let line = format!("{rank:>4}  {:>6.3}  {id}  {}", hit.score, one_line(&hit.text));
+        terminal.print(&cut(&line, terminal_width()))?;
+    }
+    Ok(())
+}
+
+fn print_json(query: &Record, hits: &[Hit], terminal: &Terminal) -> Result<()> {
+    for (rank, hit) in (1..).zip(hits) {
+        let line = JsonHit {
+            query_id: query.id.as_deref(),
+            query: &query.text,
+            rank,
+            score: hit.score,
+            id: &hit.id,
+            text: &hit.text,
+            metadata: &hit.metadata,
+        };
+        let line = serde_json::to_string(&line)
+            .map_err(|e| Error::input(format!("cannot print `{}`", hit.id)).caused_by(e))?;
+        terminal.print(&line)?;
+    }
+    Ok(())
 }

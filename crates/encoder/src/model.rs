@@ -103,6 +103,11 @@ impl Model {
         &self.tokenizer
     }
 
+    /// How many numbers its tensors have, those of the head included.
+    pub fn parameters(&self) -> u64 {
+        self.weights.iter().map(Weights::parameters).sum()
+    }
+
     /// Which vectors its vectors may be compared with.
     ///
     /// # Cost

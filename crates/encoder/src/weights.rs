@@ -56,6 +56,12 @@ impl Weights {
         self.shards.iter().flat_map(|shard| shard.header.offset_keys())
     }
 
+    /// How many numbers all tensors have.
+    pub fn parameters(&self) -> u64 {
+        let numbers = |info: &TensorInfo| info.shape.iter().product::<usize>() as u64;
+        self.shards.iter().flat_map(|shard| shard.header.tensors().into_values().map(numbers)).sum()
+    }
+
     /// Whether there is a tensor `name`.
     pub fn contains(&self, name: &str) -> bool {
         self.find(name).is_some()

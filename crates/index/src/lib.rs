@@ -21,6 +21,6 @@ mod verify;
 pub use change::Standing;
 pub use document::Document;
 pub use indexing::{Indexed, index_documents};
-pub use search::Hit;
+pub use search::{DEFAULT_LIMIT, Hit};
 pub use store::{Store, StoreModel, StoreSettings};
 pub use verify::Summary;

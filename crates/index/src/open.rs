@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hpd_files::{Error, Result, atomic};
+use hpd_files::atomic::AtomicFolder;
+use hpd_files::{Error, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::explain::explain;
@@ -20,41 +21,26 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Makes the folder with an empty store in it.
 pub(crate) fn create(folder: &Path, settings: &StoreSettings) -> Result<()> {
     refuse_existing(folder)?;
-    let unfinished = atomic::sibling(folder, &format!("{}.unfinished", std::process::id()));
-    let made = create_as(&unfinished, settings).and_then(|()| atomic::rename(&unfinished, folder));
-    if made.is_err() {
-        // The error that is on its way says more than one about a leftover would.
-        let _ = fs::remove_dir_all(&unfinished);
-    }
-    made
-}
-
-fn refuse_existing(folder: &Path) -> Result<()> {
-    let store = folder.display();
-    if folder.file_name().is_none() {
-        return Err(Error::input(format!("`{store}` is no name for a new store"))
-            .hint("give a folder that is not there yet, for example `notes.hpd`"));
-    }
-    // An empty folder is as good as none, and this removes no other.
-    if fs::remove_dir(folder).is_err() && folder.exists() {
-        return Err(Error::input(format!(
-            "cannot create the store `{store}`: it is already there"
-        ))
-        .hint(format!("add to it with `hpd index add --store {store} --input FILE`")));
-    }
-    Ok(())
-}
-
-fn create_as(folder: &Path, settings: &StoreSettings) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    let new = AtomicFolder::create(folder, false)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let made = Connection::open_with_flags(absolute(folder)?, flags).and_then(|mut connection| {
+    let database = absolute(new.unfinished())?;
+    let made = Connection::open_with_flags(database, flags).and_then(|mut connection| {
         be_durable(&connection)?;
         schema::create(&mut connection, settings)?;
         connection.close().map_err(|(_, error)| error)
     });
     made.map_err(|e| explain("create", folder, e))?;
-    atomic::sync_folder(folder)
+    new.commit()
+}
+
+fn refuse_existing(folder: &Path) -> Result<()> {
+    let taken = folder.is_file() || database_in(folder).exists();
+    if !taken {
+        return Ok(());
+    }
+    let store = folder.display();
+    Err(Error::input(format!("cannot create the store `{store}`: it is already there"))
+        .hint(format!("add to it with `hpd index add --store {store} --input FILE`")))
 }
 
 /// Opens for reading and writing.

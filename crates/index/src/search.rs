@@ -13,6 +13,9 @@ use crate::explain::{damaged, explain};
 /// Numbers scored at once: a block stays in the second-level cache while every query passes over it.
 const BLOCK_NUMBERS: usize = 1 << 17;
 
+/// Hits that are given when nobody says how many.
+pub const DEFAULT_LIMIT: usize = 10;
+
 /// A document found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {

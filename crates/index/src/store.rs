@@ -60,6 +60,30 @@ impl Store {
         Self::open(folder)
     }
 
+    /// Makes a store, or opens one whose making was stopped before [`Store::set_complete`].
+    ///
+    /// # Errors
+    /// As [`Store::create`]; also when the store was begun with other settings.
+    pub fn create_or_continue(folder: &Path, settings: &StoreSettings) -> Result<Self> {
+        match Self::open(folder) {
+            Ok(begun) if !begun.is_complete()? => begun.check_begun_with(settings),
+            _ => Self::create(folder, settings),
+        }
+    }
+
+    fn check_begun_with(self, settings: &StoreSettings) -> Result<Self> {
+        self.check_space(&settings.model)?;
+        let begun = StoreSettings { model: settings.model.clone(), ..self.settings.clone() };
+        if begun == *settings {
+            return Ok(self);
+        }
+        let store = self.folder.display();
+        Err(Error::mismatch(format!(
+            "the store `{store}` was begun with other prompts or another length limit, and is not complete"
+        ))
+        .hint(format!("repeat the command that began it, or remove the folder `{store}`")))
+    }
+
     /// Opens a store for reading and writing.
     ///
     /// # Errors

@@ -71,6 +71,27 @@ fn create_refuses_what_is_there() {
     fs::write(&file, "precious").unwrap();
     assert!(refusal(Store::create(&file, &settings())).contains("already there"));
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+
+    let of_others = folder.path().join("of others");
+    fs::create_dir(&of_others).unwrap();
+    fs::write(of_others.join("file"), "precious").unwrap();
+    assert!(refusal(Store::create(&of_others, &settings())).contains("not empty"));
+    assert!(refusal(Store::create(Path::new("/"), &settings())).contains("not a name"));
+}
+
+#[test]
+fn making_a_store_goes_on_where_it_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut store) = new_store(&folder);
+    add(&mut store, &[document("a", "one")]).unwrap();
+    drop(store);
+    let other = StoreSettings { max_seq_length: Some(64), ..settings() };
+    assert!(refusal(Store::create_or_continue(&path, &other)).contains("was begun with other"));
+    let mut store = Store::create_or_continue(&path, &settings()).unwrap();
+    assert_eq!(store.len().unwrap(), 1);
+    store.set_complete().unwrap();
+    drop(store);
+    assert!(refusal(Store::create_or_continue(&path, &settings())).contains("already there"));
 }
 
 #[test]

@@ -22,6 +22,16 @@ impl Number {
         }
     }
 
+    /// As numpy and PyTorch call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Float16 => "float16",
+            Self::BFloat16 => "bfloat16",
+            Self::Float32 => "float32",
+            Self::Float64 => "float64",
+        }
+    }
+
     /// Numbers from bytes; the caller passes whole numbers.
     pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {

@@ -53,6 +53,11 @@ impl MatrixReader {
         self.layout.dim
     }
 
+    /// How a number is stored, under numpy's name, such as `float32`.
+    pub fn number_name(&self) -> &'static str {
+        self.layout.number.name()
+    }
+
     /// The next block, of `at_most` rows; `None` after the last.
     ///
     /// # Errors

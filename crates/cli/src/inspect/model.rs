@@ -1,0 +1,101 @@
+//! What a model folder is.
+
+use std::fs;
+use std::path::Path;
+
+use hpd_encoder::{DenseModule, EncodeOptions, Folder, HeadModule, Model};
+use hpd_files::{Error, Result};
+use serde_json::Value;
+
+use super::Findings;
+
+/// What the folder says of itself. The model is opened for it, so every tensor is there, of the right shape and
+/// finite; with `verify`, a sentence is encoded too.
+pub(super) fn inspect(path: &Path, verify: bool) -> Result<Findings> {
+    let model = Model::open(path)?;
+    let mut findings = Findings::new("model");
+    describe_transformer(&mut findings, model.folder());
+    describe_head(&mut findings, model.folder());
+    describe_texts(&mut findings, &model);
+    findings.fact("parameters", model.parameters());
+    findings.bytes("bytes", size_of_folder(path)?);
+    findings.fact("weights", model.identity().weights.clone());
+    findings.fact("space", model.identity().space.clone());
+    if let Some(origin) = read_origin(path)? {
+        findings.fact("hpd.json", origin);
+    }
+    if verify {
+        findings.problems = problems(&model)?;
+        findings.fact("whole", findings.problems.is_empty());
+    }
+    Ok(findings)
+}
+
+fn describe_transformer(findings: &mut Findings, folder: &Folder) {
+    let config = &folder.config;
+    findings.fact("architecture", serde_json::to_value(config.model_type).unwrap_or_default());
+    findings.fact("layers", config.num_hidden_layers);
+    findings.fact("hidden width", config.hidden_size);
+    findings.fact("feed-forward width", config.intermediate_size);
+    findings.fact("attention heads", config.num_attention_heads);
+    findings.fact("vocabulary", config.vocab_size);
+}
+
+fn describe_head(findings: &mut Findings, folder: &Folder) {
+    let pooling: Vec<_> =
+        folder.pooling.modes.iter().map(|mode| format!("{mode:?}").to_lowercase()).collect();
+    findings.fact("pooling", pooling.join(" + "));
+    let head: Vec<_> = folder.head.iter().map(module_in_words).collect();
+    findings.fact_in_words("head", head.clone(), head.join(", "));
+    findings.fact("dimensions", folder.dim());
+    findings.fact("normalizes", folder.normalizes());
+}
+
+fn module_in_words(module: &HeadModule) -> String {
+    match module {
+        HeadModule::Normalize => "Normalize".to_owned(),
+        HeadModule::Dense(DenseModule { in_features, out_features, bias, activation, .. }) => {
+            let bias = if *bias { "" } else { ", no bias" };
+            format!("Dense {in_features} → {out_features} ({activation:?}{bias})")
+        }
+    }
+}
+
+fn describe_texts(findings: &mut Findings, model: &Model) {
+    findings.fact("max seq length", model.max_seq_length());
+    let folder = model.folder();
+    let prompts: Vec<_> =
+        folder.prompts.iter().map(|(name, words)| format!("{name} `{words}`")).collect();
+    let words = if prompts.is_empty() { "none".to_owned() } else { prompts.join(", ") };
+    let prompts = folder.prompts.iter().map(|(name, words)| (name.clone(), words.clone().into()));
+    findings.fact_in_words("prompts", Value::Object(prompts.collect()), words);
+    findings.fact("default prompt", folder.default_prompt_name.clone());
+}
+
+fn size_of_folder(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))? {
+        let path = entry.map_err(|e| Error::io("read", folder, e))?.path();
+        // Behind the links of a Hugging Face cache are the files that count.
+        let metadata = fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?;
+        bytes += if metadata.is_dir() { size_of_folder(&path)? } else { metadata.len() };
+    }
+    Ok(bytes)
+}
+
+fn read_origin(folder: &Path) -> Result<Option<Value>> {
+    let path = folder.join("hpd.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|e| Error::model(format!("`{}` is not JSON", path.display())).caused_by(e))
+}
+
+fn problems(model: &Model) -> Result<Vec<String>> {
+    let encoded = model.encode(&["is this whole?"], &EncodeOptions::default())?;
+    let finite = encoded.rows.data.iter().all(|number| number.is_finite());
+    Ok(if finite { vec![] } else { vec!["a vector has a number that is not finite".to_owned()] })
+}

@@ -1,0 +1,130 @@
+//! The model of a store, opened to embed its documents and queries the way the store was made to.
+//!
+//! Separate because adding and searching must agree to the letter: same space, same prompts, same length limit.
+
+use std::path::Path;
+
+use clap::Args;
+use hpd_encoder::{EncodeOptions, Model, Prompt};
+use hpd_files::vectors::Matrix;
+use hpd_files::{Error, ErrorKind, Result};
+use hpd_index::{Store, StoreModel, StoreSettings};
+
+use crate::arguments::ModelArguments;
+
+/// A store and, if need be, another model than the one it remembers.
+#[derive(Args, Debug)]
+pub(crate) struct StoreArguments {
+    /// Folder of the store
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) store: std::path::PathBuf,
+    /// Model folder or Hugging Face id [default: the model that the store remembers]
+    #[arg(long, short, value_name = "DIR|ID")]
+    model: Option<String>,
+    /// Branch, tag or commit of a Hugging Face id
+    #[arg(long, value_name = "REVISION", requires = "model")]
+    revision: Option<String>,
+}
+
+/// A model bound to the settings of one store.
+pub(crate) struct StoreEncoder {
+    model: Model,
+    settings: StoreSettings,
+    truncated: usize,
+}
+
+impl StoreEncoder {
+    /// Opens the model for a store that is to be made.
+    pub(crate) fn for_new_store(
+        model: &ModelArguments,
+        query_prompt: Option<String>,
+        document_prompt: Option<String>,
+    ) -> Result<Self> {
+        let opened = model.open()?;
+        let settings = StoreSettings {
+            model: described(&opened, &model.model, model.revision.clone()),
+            query_prompt,
+            document_prompt,
+            max_seq_length: model.max_seq_length,
+        };
+        Ok(Self { model: opened, settings, truncated: 0 })
+    }
+
+    /// Opens the model that was asked for, or else the one the store remembers, and refuses one of another space.
+    pub(crate) fn for_store(store: &Store, arguments: &StoreArguments) -> Result<Self> {
+        let settings = store.settings();
+        let remembered = &settings.model;
+        let (name, revision) = match &arguments.model {
+            Some(name) => (name.clone(), arguments.revision.clone()),
+            None => (remembered.name.clone(), remembered.revision.clone()),
+        };
+        let model =
+            ModelArguments { model: name, revision, max_seq_length: settings.max_seq_length };
+        let opened = model.open().map_err(|error| match arguments.model {
+            Some(_) => error,
+            None => not_where_it_was(remembered, error),
+        })?;
+        let used = described(&opened, &model.model, model.revision);
+        store.check_space(&used)?;
+        let settings = StoreSettings { model: used, ..settings.clone() };
+        Ok(Self { model: opened, settings, truncated: 0 })
+    }
+
+    /// What a store made or used with this model has as its settings.
+    pub(crate) fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
+    /// Texts that were longer than the model takes, so far.
+    pub(crate) fn truncated(&self) -> usize {
+        self.truncated
+    }
+
+    /// Unit vectors of documents.
+    pub(crate) fn encode_documents(&mut self, texts: &[&str]) -> Result<Matrix> {
+        let prompt = self.settings.document_prompt.clone().map_or(Prompt::Document, Prompt::Text);
+        self.encode(texts, prompt)
+    }
+
+    /// Unit vectors of queries.
+    pub(crate) fn encode_queries(&mut self, texts: &[&str]) -> Result<Matrix> {
+        let prompt = self.settings.query_prompt.clone().map_or(Prompt::Query, Prompt::Text);
+        self.encode(texts, prompt)
+    }
+
+    fn encode(&mut self, texts: &[&str], prompt: Prompt) -> Result<Matrix> {
+        // Whatever the model folder says: scores of a store are cosines.
+        let options = EncodeOptions { prompt, normalize: true, ..EncodeOptions::default() };
+        let embeddings = self.model.encode(texts, &options)?;
+        self.truncated += embeddings.truncated;
+        Ok(embeddings.rows)
+    }
+}
+
+fn described(model: &Model, name: &str, revision: Option<String>) -> StoreModel {
+    let identity = model.identity();
+    StoreModel {
+        name: findable(name),
+        revision,
+        weights: identity.weights.clone(),
+        space: identity.space.clone(),
+        dim: model.dim(),
+    }
+}
+
+/// A folder's name that holds from every working directory; an id stays as it is.
+fn findable(name: &str) -> String {
+    match std::path::absolute(name) {
+        Ok(path) if path.is_dir() => path.to_string_lossy().into_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+fn not_where_it_was(remembered: &StoreModel, error: Error) -> Error {
+    if error.kind() == ErrorKind::Network || Path::new(&remembered.name).exists() {
+        return error;
+    }
+    Error::model(format!("cannot open `{}`, the model that the store remembers", remembered.name))
+        .hint("if it has moved, tell where it is now with `--model DIR`")
+        .caused_by(error)
+}
