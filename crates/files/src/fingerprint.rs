@@ -64,6 +64,11 @@ impl Fingerprint {
         }
     }
 
+    /// The hash itself.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     /// The first 12 digits, enough for people to tell two apart.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

@@ -5,7 +5,7 @@ use hpd_files::{Error, Result};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
 
-use crate::{Document, Store};
+use crate::{Document, Store, checksum};
 
 /// How a document compares with what the store has under its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +67,12 @@ impl Store {
     pub fn set_metadata(&mut self, documents: &[Document]) -> Result<()> {
         self.write("add to", |transaction| {
             let mut update = transaction.prepare_cached(
-                "UPDATE metadata SET fields = ?2 WHERE row = (SELECT row FROM documents WHERE id = ?1)",
+                "UPDATE metadata SET fields = ?2, checksum = ?3
+                 WHERE row = (SELECT row FROM documents WHERE id = ?1)",
             )?;
             for document in documents {
-                update.execute([&document.id, &fields_of(document)])?;
+                let fields = fields_of(document);
+                update.execute(params![document.id, fields, checksum::of(&[fields.as_bytes()])])?;
             }
             Ok(())
         })
@@ -131,15 +133,21 @@ fn insert(
     vector: &[f32],
 ) -> rusqlite::Result<()> {
     let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
-    transaction.prepare_cached("DELETE FROM documents WHERE id = ?1")?.execute([&document.id])?;
+    let Document { id, text, .. } = document;
+    let fields = fields_of(document);
+    transaction.prepare_cached("DELETE FROM documents WHERE id = ?1")?.execute([id])?;
     let row = transaction
-        .prepare_cached("INSERT INTO documents (id, text) VALUES (?1, ?2)")?
-        .insert([&document.id, &document.text])?;
-    transaction
-        .prepare_cached("INSERT INTO metadata VALUES (?1, ?2)")?
-        .execute(params![row, fields_of(document)])?;
-    transaction
-        .prepare_cached("INSERT INTO vectors VALUES (?1, ?2)")?
-        .execute(params![row, bytes])?;
+        .prepare_cached("INSERT INTO documents (id, text, checksum) VALUES (?1, ?2, ?3)")?
+        .insert(params![id, text, checksum::of(&[id.as_bytes(), text.as_bytes()])])?;
+    transaction.prepare_cached("INSERT INTO metadata VALUES (?1, ?2, ?3)")?.execute(params![
+        row,
+        fields,
+        checksum::of(&[fields.as_bytes()])
+    ])?;
+    transaction.prepare_cached("INSERT INTO vectors VALUES (?1, ?2, ?3)")?.execute(params![
+        row,
+        bytes,
+        checksum::of(&[&bytes])
+    ])?;
     Ok(())
 }

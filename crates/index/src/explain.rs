@@ -9,6 +9,9 @@ use rusqlite::ErrorCode;
 pub(crate) fn explain(deed: &str, folder: &Path, error: rusqlite::Error) -> Error {
     let store = folder.display();
     let failed = || Error::new(ErrorKind::Io, format!("cannot {deed} the store `{store}`"));
+    if is_misread(&error) {
+        return damaged(folder, "a value is not what its column holds").caused_by(error);
+    }
     let explained = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => {
             return damaged(folder, "`store.sqlite` is not an SQLite database").caused_by(error);
@@ -31,6 +34,20 @@ pub(crate) fn explain(deed: &str, folder: &Path, error: rusqlite::Error) -> Erro
         _ => failed(),
     };
     explained.caused_by(error)
+}
+
+/// Whether a value was there, but of another type or not UTF-8; the tables allow neither.
+fn is_misread(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
+    };
+    matches!(
+        error,
+        FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | InvalidColumnType(..)
+            | Utf8Error(..)
+    )
 }
 
 /// A store that cannot be trusted, and why.

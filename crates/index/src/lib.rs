@@ -9,6 +9,7 @@
 //! [`Store::add`] or [`Store::delete`] has answered survives `kill -9` and a power cut.
 
 mod change;
+mod checksum;
 mod document;
 mod explain;
 mod indexing;

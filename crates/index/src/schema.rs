@@ -1,7 +1,7 @@
 //! How a store lies in SQLite, and whether a database is a store.
 //!
 //! Documents, metadata and vectors stand in tables of their own under one row number, so that a scan of vectors
-//! touches no text. Row numbers only ever grow: a replaced document gets a new one, which lets files derived from
+//! touches no text. Each row carries a checksum of its columns. Row numbers only ever grow: a replaced document gets a new one, which lets files derived from
 //! the table be extended at their end.
 
 use std::path::Path;
@@ -42,15 +42,18 @@ fn tables(dim: usize) -> String {
          CREATE TABLE documents (
            row INTEGER PRIMARY KEY AUTOINCREMENT,
            id TEXT NOT NULL UNIQUE,
-           text TEXT NOT NULL
+           text TEXT NOT NULL,
+           checksum INTEGER NOT NULL
          ) STRICT;
          CREATE TABLE metadata (
            row INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE,
-           fields TEXT NOT NULL
+           fields TEXT NOT NULL,
+           checksum INTEGER NOT NULL
          ) STRICT;
          CREATE TABLE vectors (
            row INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE,
-           vector BLOB NOT NULL CHECK (length(vector) = {bytes})
+           vector BLOB NOT NULL CHECK (length(vector) = {bytes}),
+           checksum INTEGER NOT NULL
          ) STRICT;"
     )
 }

@@ -4,11 +4,11 @@ use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result, interrupt};
 use hpd_kernels::{Scored, TopK, dots};
 use rayon::prelude::*;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::{Map, Value};
 
-use crate::Store;
 use crate::explain::{damaged, explain};
+use crate::{Store, checksum};
 
 /// Numbers scored at once: a block stays in the second-level cache while every query passes over it.
 const BLOCK_NUMBERS: usize = 1 << 17;
@@ -82,9 +82,11 @@ impl Store {
             .map_err(fail)?;
         let mut vectors = statement.query([]).map_err(fail)?;
         while let Some(vector) = vectors.next().map_err(fail)? {
-            block.push(vector).map_err(|row| {
-                damaged(&self.folder, &format!("the vector of row {row} has another width"))
-            })?;
+            let (row, bytes) = row_and_bytes(vector).map_err(fail)?;
+            if !block.push(row, bytes) {
+                let why = format!("the vector of row {row} has another width");
+                return Err(damaged(&self.folder, &why));
+            }
             if block.is_full() {
                 block.score(queries, &mut best);
                 interrupt::check("nothing was changed")?;
@@ -99,26 +101,52 @@ impl Store {
     }
 
     fn hit(&self, snapshot: &Connection, scored: Scored) -> Result<Hit> {
-        let find = || {
-            let sql =
-                "SELECT id, text, fields FROM documents JOIN metadata USING (row) WHERE row = ?1";
-            snapshot.prepare_cached(sql)?.query_row([scored.row], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?))
-            })
+        let found = stored(snapshot, scored.row).map_err(|e| explain("search", &self.folder, e))?;
+        let Some(Stored { id, text, fields, checksums }) = found else {
+            let why = format!("row {} has a vector but no document", scored.row);
+            return Err(damaged(&self.folder, &why));
         };
-        let (id, text, fields) = match find() {
-            Err(rusqlite::Error::QueryReturnedNoRows) => {
-                let why = format!("row {} has a vector but no document", scored.row);
-                return Err(damaged(&self.folder, &why));
-            }
-            found => found.map_err(|e| explain("search", &self.folder, e))?,
-        };
+        let parts = [id.as_bytes(), text.as_bytes()];
+        if checksums != (checksum::of(&parts), checksum::of(&[fields.as_bytes()])) {
+            let why = format!("row {} does not match its checksum", scored.row);
+            return Err(damaged(&self.folder, &why));
+        }
         let metadata = serde_json::from_str(&fields).map_err(|e| {
             damaged(&self.folder, &format!("the metadata of `{id}` is not a JSON object"))
                 .caused_by(e)
         })?;
         Ok(Hit { score: scored.score, id, text, metadata })
     }
+}
+
+/// A document as it stands in the tables.
+struct Stored {
+    id: String,
+    text: String,
+    fields: String,
+    /// Of the document and of its metadata.
+    checksums: (i64, i64),
+}
+
+fn stored(snapshot: &Connection, row: u64) -> rusqlite::Result<Option<Stored>> {
+    let mut find = snapshot.prepare_cached(
+        "SELECT id, text, fields, documents.checksum, metadata.checksum
+         FROM documents JOIN metadata USING (row) WHERE row = ?1",
+    )?;
+    find.query_row([row], |row| {
+        Ok(Stored {
+            id: row.get(0)?,
+            text: row.get(1)?,
+            fields: row.get(2)?,
+            checksums: (row.get(3)?, row.get(4)?),
+        })
+    })
+    .optional()
+}
+
+/// A row of the vector table.
+pub(crate) fn row_and_bytes<'a>(vector: &'a Row<'_>) -> rusqlite::Result<(u64, &'a [u8])> {
+    Ok((vector.get(0)?, vector.get_ref(1)?.as_blob()?))
 }
 
 /// Some rows of the vector table, side by side.
@@ -137,17 +165,15 @@ impl Block {
         self.numbers.len() >= BLOCK_NUMBERS
     }
 
-    /// Takes one row in; gives the row number back when its vector is not one.
-    fn push(&mut self, vector: &Row<'_>) -> Result<(), u64> {
-        let row = vector.get(0).map_err(|_| 0u64)?;
-        let bytes = vector.get_ref(1).ok().and_then(|value| value.as_blob().ok()).ok_or(row)?;
+    /// Takes one row in, unless its vector has another width.
+    fn push(&mut self, row: u64, bytes: &[u8]) -> bool {
         let (numbers, rest) = bytes.as_chunks::<4>();
-        if numbers.len() != self.dim || !rest.is_empty() {
-            return Err(row);
+        let fits = numbers.len() == self.dim && rest.is_empty();
+        if fits {
+            self.rows.push(row);
+            self.numbers.extend(numbers.iter().map(|number| f32::from_le_bytes(*number)));
         }
-        self.rows.push(row);
-        self.numbers.extend(numbers.iter().map(|number| f32::from_le_bytes(*number)));
-        Ok(())
+        fits
     }
 
     /// Scores every row for every query, and empties the block.

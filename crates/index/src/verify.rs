@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::explain::explain;
-use crate::{Store, StoreSettings, open, schema};
+use crate::search::row_and_bytes;
+use crate::{Store, StoreSettings, checksum, open, schema};
 
 /// The facts about a store.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -72,15 +73,26 @@ impl Store {
     /// When the database cannot be read at all.
     ///
     /// # Cost
-    /// Reads the whole database, twice.
+    /// Reads the whole database, the vectors three times.
     pub fn verify(&self) -> Result<Vec<String>> {
-        self.read("verify", |connection| {
-            let mut problems = strings(connection, "PRAGMA integrity_check(100)")?;
-            problems.retain(|problem| problem != "ok");
-            problems.extend(orphans(connection)?);
-            problems.extend(bad_vectors(connection, self.settings().model.dim)?);
-            Ok(problems)
-        })
+        let mut problems =
+            self.read("verify", |connection| strings(connection, "PRAGMA integrity_check(100)"))?;
+        problems.retain(|problem| problem != "ok");
+        match self.read("verify", |connection| self.contents(connection)) {
+            Ok(found) => problems.extend(found),
+            // Where pages are damaged, rows may be beyond reading.
+            Err(error) if !problems.is_empty() => problems.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+        Ok(problems)
+    }
+
+    fn contents(&self, connection: &Connection) -> rusqlite::Result<Vec<String>> {
+        let snapshot = connection.unchecked_transaction()?;
+        let mut problems = orphans(&snapshot)?;
+        problems.extend(checksum::mismatches(&snapshot)?);
+        problems.extend(bad_vectors(&snapshot, self.settings().model.dim)?);
+        Ok(problems)
     }
 }
 
@@ -111,8 +123,8 @@ fn bad_vectors(connection: &Connection, dim: usize) -> rusqlite::Result<Vec<Stri
     let mut statement = connection.prepare("SELECT row, vector FROM vectors ORDER BY row")?;
     let mut vectors = statement.query([])?;
     while let Some(vector) = vectors.next()? {
-        let row: i64 = vector.get(0)?;
-        let (numbers, rest) = vector.get_ref(1)?.as_blob()?.as_chunks::<4>();
+        let (row, bytes) = row_and_bytes(vector)?;
+        let (numbers, rest) = bytes.as_chunks::<4>();
         if numbers.len() != dim || !rest.is_empty() {
             problems.push(format!("the vector of row {row} is not {dim} numbers long"));
         } else if !numbers.iter().all(|number| f32::from_le_bytes(*number).is_finite()) {

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use hpd_files::{Error, ErrorKind, Silent};
-use hpd_index::{Document, Indexed, Standing, Store, StoreModel, StoreSettings, index_documents};
+use hpd_index::{
+    Document, Hit, Indexed, Standing, Store, StoreModel, StoreSettings, index_documents,
+};
 
 mod support;
 use support::{DIM, document, matrix, settings, vector_of};
@@ -166,6 +168,39 @@ fn a_cut_off_database_is_told_as_damaged() {
 }
 
 #[test]
+fn damage_is_noticed_or_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut store) = new_store(&folder);
+    let documents: Vec<_> =
+        (0..300).map(|i| document(&i.to_string(), &format!("text {i}"))).collect();
+    add(&mut store, &documents).unwrap();
+    let hits = store.search(&[1.0; DIM], 300).unwrap();
+    drop(store);
+    let database = path.join("store.sqlite");
+    let bytes = fs::read(&database).unwrap();
+    let mut noticed = 0;
+    for round in 0..60 {
+        let mut damaged = bytes.clone();
+        let at = (round * 104_729 + round * round * 7_919) % bytes.len();
+        let length = (1 << (round % 10)).min(bytes.len() - at);
+        damaged[at..at + length].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        fs::write(&database, &damaged).unwrap();
+        match whole_hits(&path) {
+            Some(found) => assert_eq!(found, hits, "{length} bytes changed at {at}"),
+            None => noticed += 1,
+        }
+    }
+    println!("{noticed} of 60 damages were noticed");
+}
+
+/// What a search of the whole store finds, unless something says that it is not whole.
+fn whole_hits(path: &Path) -> Option<Vec<Hit>> {
+    let store = Store::open_read_only(path).ok()?;
+    let hits = store.search(&[1.0; DIM], 300).ok()?;
+    store.verify().ok()?.is_empty().then_some(hits)
+}
+
+#[test]
 fn verify_finds_what_is_not_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mut store) = new_store(&folder);
@@ -192,6 +227,7 @@ fn verify_finds_what_is_not_whole() {
         "1 rows of `documents` are not in `vectors`",
         "1 rows of `vectors` are not in `documents`",
         "CHECK constraint failed",
+        "row 1 of `vectors` does not match its checksum",
     ] {
         assert!(problems.contains(expected), "{expected} is not in:\n{problems}");
     }

@@ -41,7 +41,12 @@ fn describe(summary: Summary) -> Findings {
     setting(&mut findings, "max seq length", settings.max_seq_length);
     findings.fact("format", summary.format);
     findings.fact("created by", summary.created_by);
-    findings.fact("complete", summary.complete);
+    let complete = if summary.complete {
+        "yes"
+    } else {
+        "no: making it was stopped, the same `hpd index create` goes on"
+    };
+    findings.fact_in_words("complete", summary.complete, complete.to_owned());
     findings
 }
 
