@@ -35,11 +35,12 @@ impl AttentionShape {
     /// Dropout factors of the attention row of `query` in `head`.
     #[inline(always)]
     fn factors(&self, head: usize, query: usize, factors: &mut [f32]) {
-        let Some(dropout) = &self.dropout else { return factors.fill(1.0) };
-        // Rows may overlap past 1024 tokens or a batch of 2^32 numbers; a repeated mask does no harm there.
-        let row = ((self.first_token + query) * self.heads + head) as u32;
-        for (key, factor) in factors.iter_mut().enumerate() {
-            *factor = dropout.factor(row.wrapping_mul(1024).wrapping_add(key as u32));
+        match &self.dropout {
+            Some(dropout) => {
+                let first = dropout.attention_row(self.first_token + query, self.heads, head);
+                dropout.fill(first, factors);
+            }
+            None => factors.fill(1.0),
         }
     }
 

@@ -28,6 +28,23 @@ impl Dropout {
             self.scale
         }
     }
+
+    /// Factors of the places from `first` on.
+    #[inline(always)]
+    pub fn fill(&self, first: u32, factors: &mut [f32]) {
+        for (i, factor) in factors.iter_mut().enumerate() {
+            *factor = self.factor(first.wrapping_add(i as u32));
+        }
+    }
+
+    /// The place where the attention row of the batch's token `query` in `head` begins.
+    ///
+    /// Rows longer than 1024 tokens share places with the next, and counting wraps after 2^32 numbers; a mask
+    /// used twice does no harm there.
+    #[inline(always)]
+    pub fn attention_row(&self, query: usize, heads: usize, head: usize) -> u32 {
+        ((query * heads + head) as u32).wrapping_mul(1024)
+    }
 }
 
 /// 32 well-mixed bits. Additions and shifts of `u32` only, which every vector unit has.

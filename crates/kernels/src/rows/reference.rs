@@ -117,9 +117,11 @@ pub(super) fn attention(shape: &AttentionShape, qkv: &[f32], gradient: &[f32]) -
             let scores: Vec<f64> = (0..n).map(|j| (dots(0, j, 1) * scale).exp()).collect();
             let total: f64 = scores.iter().sum();
             let p: Vec<f64> = scores.iter().map(|s| s / total).collect();
-            let row = ((shape.first_token + i) * shape.heads + head) as u32 * 1024;
             let factor = |j: usize| {
-                shape.dropout.map_or(1.0, |dropout| f64::from(dropout.factor(row + j as u32)))
+                shape.dropout.map_or(1.0, |dropout| {
+                    let first = dropout.attention_row(shape.first_token + i, shape.heads, head);
+                    f64::from(dropout.factor(first + j as u32))
+                })
             };
             let g = |d: usize| f64::from(gradient[i * width + head * head_width + d]);
             let at_p: Vec<f64> = (0..n)

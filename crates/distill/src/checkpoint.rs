@@ -1,0 +1,248 @@
+//! A run on disk: everything a second process needs to go on as if the first had never stopped.
+//!
+//! One safetensors file, so that weights, moments and the step they belong to cannot come apart: the tensors
+//! under `student.`, `first.` and `second.`, and a JSON header (the `checkpoint` entry of its metadata). It is
+//! written beside the old one and renamed over it, so one whole checkpoint stands at any moment.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use hpd_files::atomic::AtomicFile;
+use hpd_files::{Error, Result};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, View};
+use serde::{Deserialize, Serialize};
+
+use crate::optimizer::{Moments, Optimizer};
+use crate::recipe::Recipe;
+use crate::student::Student;
+
+/// The format written here; readers refuse others.
+const VERSION: u32 = 1;
+const HEADER: &str = "checkpoint";
+
+/// Where a run stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Format of the file.
+    pub version: u32,
+    /// Steps taken.
+    pub step: u64,
+    /// The best score so far, larger is better whatever the measure, and the step that reached it.
+    pub best: Option<(f64, u64)>,
+    /// The resolved recipe, as TOML.
+    pub recipe: String,
+    /// Fingerprints of what is trained on, by what they are of: sentences, teacher, projection, student.
+    pub data: BTreeMap<String, String>,
+}
+
+impl RunState {
+    /// The beginning of a run.
+    pub fn new(recipe: &Recipe, data: BTreeMap<String, String>) -> Self {
+        Self { version: VERSION, step: 0, best: None, recipe: recipe.to_toml(), data }
+    }
+
+    /// Refuses to go on with another recipe or other data than `now`, naming what changed.
+    ///
+    /// # Errors
+    /// Then.
+    pub fn check_same(&self, now: &Self, path: &Path) -> Result<()> {
+        let place = path.display();
+        let refuse = |what: String| {
+            Err(Error::mismatch(format!("`{place}` cannot be resumed: {what}"))
+                .hint("give what it was started with, or another `--output`"))
+        };
+        if let Some((before, after)) = first_difference(&self.recipe, &now.recipe) {
+            return refuse(format!("its recipe has `{before}`, the one given has `{after}`"));
+        }
+        for (name, found) in &now.data {
+            let expected = self.data.get(name).map_or("nothing", String::as_str);
+            if expected != found {
+                return refuse(format!("it was made with {name} {expected}, found {found}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first lines in which two TOML texts of the same keys differ.
+fn first_difference<'a>(a: &'a str, b: &'a str) -> Option<(&'a str, &'a str)> {
+    let longest = a.lines().count().max(b.lines().count());
+    let lines = |text: &'a str| text.lines().chain(std::iter::repeat("nothing"));
+    lines(a).zip(lines(b)).take(longest).find(|(a, b)| a != b)
+}
+
+/// Writes `student`, what `optimizer` remembers and `state` as one file.
+///
+/// # Errors
+/// When the disk is full; the checkpoint before stands then.
+pub fn save(path: &Path, student: &Student, optimizer: &Optimizer, state: &RunState) -> Result<()> {
+    let mut tensors = student_tensors(student);
+    for (name, moments) in optimizer.moments() {
+        tensors.push(Numbers::flat(format!("first.{name}"), moments.first.clone()));
+        tensors.push(Numbers::flat(format!("second.{name}"), moments.second.clone()));
+    }
+    write(path, tensors, state)
+}
+
+/// Writes `student` alone, for the best one so far.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_student(path: &Path, student: &Student, state: &RunState) -> Result<()> {
+    write(path, student_tensors(student), state)
+}
+
+/// A checkpoint opened.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// Where the run stands.
+    pub state: RunState,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint at `path`; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it is damaged or of another version.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", path, error)),
+        };
+        let damaged = |what: String| {
+            Error::model(format!("`{}` is not a whole checkpoint: {what}", path.display()))
+                .hint("delete it to begin again")
+        };
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let header = metadata.metadata().as_ref().and_then(|entries| entries.get(HEADER));
+        let header = header.ok_or_else(|| damaged(format!("no `{HEADER}` in its header")))?;
+        let state: RunState = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
+        if state.version != VERSION {
+            return Err(damaged(format!("version {}, expected {VERSION}", state.version)));
+        }
+        Ok(Some(Self { path: path.to_owned(), bytes, state }))
+    }
+
+    /// The student it holds, in the shape of `student`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub fn student(&self, student: &Student) -> Result<Student> {
+        let tensors = self.tensors()?;
+        student.reload(&mut |name, shape| {
+            let (found, numbers) = tensors.get(&format!("student.{name}"))?;
+            if found != shape {
+                return Err(Error::mismatch(format!(
+                    "`{name}` in `{}` has shape {found:?}, expected {shape:?}",
+                    self.path.display()
+                )));
+            }
+            Ok(numbers)
+        })
+    }
+
+    /// What the optimiser remembered.
+    ///
+    /// # Errors
+    /// When one of a pair of moments is missing or their lengths differ.
+    pub fn moments(&self) -> Result<BTreeMap<String, Moments>> {
+        let tensors = self.tensors()?;
+        let names = tensors.names();
+        let names = names.iter().filter_map(|name| name.strip_prefix("first."));
+        let pair = |name: &str| {
+            let (first_shape, first) = tensors.get(&format!("first.{name}"))?;
+            let (second_shape, second) = tensors.get(&format!("second.{name}"))?;
+            if first_shape != second_shape {
+                let place = self.path.display();
+                return Err(Error::model(format!("the moments of `{name}` in `{place}` differ in shape")));
+            }
+            Ok((name.to_owned(), Moments { first, second }))
+        };
+        names.map(pair).collect()
+    }
+
+    fn tensors(&self) -> Result<Tensors<'_>> {
+        let inner = SafeTensors::deserialize(&self.bytes).map_err(|e| {
+            Error::model(format!("`{}` is damaged", self.path.display())).caused_by(e)
+        })?;
+        Ok(Tensors { path: &self.path, inner })
+    }
+}
+
+struct Tensors<'a> {
+    path: &'a Path,
+    inner: SafeTensors<'a>,
+}
+
+impl Tensors<'_> {
+    fn names(&self) -> Vec<String> {
+        self.inner.names().into_iter().map(ToString::to_string).collect()
+    }
+
+    fn get(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+        let view = self.inner.tensor(name).ok().filter(|view| view.dtype() == Dtype::F32);
+        let Some(view) = view else {
+            let place = self.path.display();
+            return Err(Error::mismatch(format!("`{place}` has no f32 tensor `{name}`")));
+        };
+        let numbers = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        Ok((view.shape().to_vec(), numbers.collect()))
+    }
+}
+
+/// A tensor on its way into a file.
+struct Numbers {
+    name: String,
+    shape: Vec<usize>,
+    numbers: Vec<f32>,
+}
+
+impl Numbers {
+    fn flat(name: String, numbers: Vec<f32>) -> Self {
+        Self { name, shape: vec![numbers.len()], numbers }
+    }
+}
+
+impl View for &Numbers {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        bytemuck::cast_slice(&self.numbers).into()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.numbers.as_slice())
+    }
+}
+
+fn student_tensors(student: &Student) -> Vec<Numbers> {
+    let named = |tensor: hpd_encoder::tensor::Tensor| Numbers {
+        name: format!("student.{}", tensor.name),
+        shape: tensor.shape,
+        numbers: tensor.data,
+    };
+    student.tensors().into_iter().map(named).collect()
+}
+
+fn write(path: &Path, tensors: Vec<Numbers>, state: &RunState) -> Result<()> {
+    let fail = |e: String| Error::io("write", path, std::io::Error::other(e));
+    let header = serde_json::to_string(state).map_err(|e| fail(e.to_string()))?;
+    let metadata = std::collections::HashMap::from([(HEADER.to_owned(), header)]);
+    let views = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor));
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(&bytes).map_err(|e| Error::io("write", path, e))?;
+    file.commit()
+}

@@ -1,0 +1,565 @@
+//! The student: a BERT (or RoBERTa) body with mean pooling and a projecting head, on any burn device.
+//!
+//! Separate from the encoder room because training needs gradients and may run on a graphics card; the two meet
+//! only in the exported model folder. Weights keep the shape and the names Hugging Face gives them, so tensors go
+//! in and out bit for bit; query, key and value stand one below the other in one matrix, so that one product
+//! makes all three.
+//!
+//! `PackedBatch → word rows + positions + types → norm → layers → mean over tokens → head → [sentences, dim]`
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use hpd_encoder::{EncoderConfig, Weights, tensor};
+use hpd_files::vectors::Matrix;
+use hpd_files::{Error, Result};
+use hpd_kernels::rows::Dropout;
+
+use crate::fused::{self, Packing};
+use crate::random::Random;
+use crate::recipe::Activation;
+
+/// A student in training: the table of word embeddings on the host, everything else on a device.
+///
+/// The table stays on the host because a batch touches few of its rows: they alone go to the device and alone
+/// bring gradients back.
+#[derive(Clone, Debug)]
+pub struct Student {
+    /// The Transformer's shape, with the student's own number of layers.
+    pub config: EncoderConfig,
+    /// What happens behind the pooled vector.
+    pub head: HeadShape,
+    /// Word embeddings, `[vocab_size, hidden_size]`.
+    pub words: Vec<f32>,
+    /// All other parameters.
+    pub body: Body,
+}
+
+/// What happens behind the pooled vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadShape {
+    /// Numbers of the student's vector.
+    pub dim: usize,
+    /// Whether the projection has a bias.
+    pub bias: bool,
+    /// What follows it.
+    pub activation: Activation,
+    /// Whether the result is brought to length 1.
+    pub normalize: bool,
+}
+
+/// The parameters on the device.
+#[derive(Module, Debug)]
+pub struct Body {
+    /// `[max_position_embeddings, hidden_size]`.
+    pub positions: Param<Tensor<2>>,
+    /// `[type_vocab_size, hidden_size]`, of which row 0 is used.
+    pub types: Param<Tensor<2>>,
+    /// Norm of the summed embeddings.
+    pub norm: Norm,
+    /// Transformer layers.
+    pub layers: Vec<Layer>,
+    /// `[dim, hidden_size]`.
+    pub head: Param<Tensor<2>>,
+    /// `[dim]`.
+    pub head_bias: Option<Param<Tensor<1>>>,
+}
+
+/// One Transformer layer.
+#[derive(Module, Debug)]
+pub struct Layer {
+    query_key_value: Linear,
+    attention_output: Linear,
+    attention_norm: Norm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: Norm,
+}
+
+/// `x · weightᵀ + bias`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<1>>,
+}
+
+/// Scale and shift of a layer norm.
+#[derive(Module, Debug)]
+pub struct Norm {
+    gamma: Param<Tensor<1>>,
+    beta: Param<Tensor<1>>,
+}
+
+const WORDS: &str = "embeddings.word_embeddings.weight";
+/// What the head's tensors are called among the student's; other names are Hugging Face's.
+pub const HEAD_WEIGHT: &str = "head.weight";
+/// See [`HEAD_WEIGHT`].
+pub const HEAD_BIAS: &str = "head.bias";
+const PROJECTIONS: [&str; 3] = ["query", "key", "value"];
+
+/// Gives the numbers of a tensor, by its name and shape.
+type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+
+impl Student {
+    /// Layers `keep_layers` (counted from 0) of a model folder, and a head from `head_weight` (`[dim, hidden_size]`)
+    /// or at random.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, lacks a layer, or its width is not that of `head_weight`.
+    pub fn from_folder(
+        folder: &std::path::Path,
+        keep_layers: &[usize],
+        head: HeadShape,
+        head_weight: Option<&[f32]>,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut config = EncoderConfig::open(&folder.join("config.json"))?;
+        check_layers(keep_layers, config.num_hidden_layers)?;
+        check_head(head, head_weight, config.hidden_size)?;
+        config.num_hidden_layers = keep_layers.len();
+        let weights = Weights::open(folder)?;
+        let prefix = prefix(&weights);
+        let mut random = fresh(seed);
+        Self::build(config, head, device, &mut |name, shape| match (name, head_weight) {
+            (HEAD_WEIGHT, Some(given)) => Ok(given.to_vec()),
+            (HEAD_WEIGHT | HEAD_BIAS, _) => random(name, shape),
+            _ => weights.tensor(&format!("{prefix}{}", renumbered(name, keep_layers)), shape),
+        })
+    }
+
+    /// A student of any shape with random weights, as BERT starts them: deviation 0.02, norms one, biases zero.
+    ///
+    /// # Errors
+    /// When the shape cannot be trained.
+    pub fn fresh(config: EncoderConfig, head: HeadShape, seed: u64, device: &Device) -> Result<Self> {
+        Self::build(config, head, device, &mut fresh(seed))
+    }
+
+    /// The same student with the numbers that `source` gives for each name and shape.
+    ///
+    /// # Errors
+    /// When `source` has one.
+    pub fn reload(&self, source: &mut Source<'_>) -> Result<Self> {
+        let device = self.body.positions.device();
+        Self::build(self.config.clone(), self.head, &device, source)
+    }
+
+    fn build(
+        config: EncoderConfig,
+        head: HeadShape,
+        device: &Device,
+        source: &mut Source<'_>,
+    ) -> Result<Self> {
+        if config.hidden_act != hpd_encoder::Activation::Gelu {
+            return Err(Error::model(format!(
+                "`hidden_act` is {:?}, but only `gelu` can be trained",
+                config.hidden_act
+            )));
+        }
+        let words = source(WORDS, &[config.vocab_size, config.hidden_size])?;
+        let body = Body::build(&config, head, device, source)?;
+        Ok(Self { config, head, words, body })
+    }
+
+    /// Every tensor by its Hugging Face name, the head's by [`HEAD_WEIGHT`] and [`HEAD_BIAS`].
+    pub fn tensors(&self) -> Vec<tensor::Tensor> {
+        let shape = vec![self.config.vocab_size, self.config.hidden_size];
+        let mut tensors =
+            vec![tensor::Tensor { name: WORDS.to_owned(), shape, data: self.words.clone() }];
+        self.body.collect(&mut tensors);
+        tensors
+    }
+
+    /// The rows of the word table that `batch` needs.
+    pub fn word_rows(&self, batch: &PackedBatch) -> Tensor<2> {
+        let width = self.config.hidden_size;
+        let mut numbers = Vec::with_capacity(batch.words.len() * width);
+        for &word in &batch.words {
+            numbers.extend_from_slice(&self.words[word as usize * width..][..width]);
+        }
+        let data = TensorData::new(numbers, [batch.words.len(), width]);
+        Tensor::from_data(data, &self.body.positions.device())
+    }
+
+    /// The student's vectors of a batch, differentiable in `words` (see [`Student::word_rows`]) and the body.
+    ///
+    /// # Shapes
+    /// Returns `[sentences, dim]`.
+    pub fn forward(&self, batch: &PackedBatch, words: Tensor<2>, sites: &mut DropoutSites) -> Tensor<2> {
+        forward(&self.body, &self.config, self.head, batch, words, sites)
+    }
+
+    /// Vectors of sentences without gradients; `texts[i]` are the token ids of sentence i.
+    pub fn embed(&self, texts: &[&[u32]]) -> Matrix {
+        let (body, dim) = (self.body.valid(), self.head.dim);
+        let mut data = vec![0.0; texts.len() * dim];
+        let mut by_length: Vec<usize> = (0..texts.len()).collect();
+        by_length.sort_by_key(|&i| texts[i].len());
+        for chosen in by_length.chunks(64) {
+            let batch = PackedBatch::new(chosen.iter().map(|&i| texts[i]), &self.config);
+            let words = self.word_rows(&batch).inner();
+            let sites = &mut DropoutSites::none();
+            let output = forward(&body, &self.config, self.head, &batch, words, sites);
+            for (row, &i) in numbers(output).chunks_exact(dim).zip(chosen) {
+                data[i * dim..][..dim].copy_from_slice(row);
+            }
+        }
+        Matrix { data, dim }
+    }
+}
+
+fn forward(
+    body: &Body,
+    config: &EncoderConfig,
+    head: HeadShape,
+    batch: &PackedBatch,
+    words: Tensor<2>,
+    sites: &mut DropoutSites,
+) -> Tensor<2> {
+    let device = words.device();
+    let words = words.select(0, batch.indices(&batch.slots, &device));
+    let epsilon = f64::from(config.layer_norm_eps);
+    let types = body.types.val().slice([0..1, 0..config.hidden_size]);
+    let places = (body.positions.val() + types).select(0, batch.indices(&batch.positions, &device));
+    let mut x = sites.apply(body.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
+    for layer in &body.layers {
+        x = layer.forward(x, batch, config.num_attention_heads, epsilon, sites);
+    }
+    let pooled = batch.mean_weights(&device).matmul(x); // [sentences, hidden]
+    body.project(pooled, head)
+}
+
+impl Body {
+    fn build(
+        config: &EncoderConfig,
+        head: HeadShape,
+        device: &Device,
+        source: &mut Source<'_>,
+    ) -> Result<Self> {
+        let width = config.hidden_size;
+        let mut matrix = |name: &str, shape: [usize; 2]| -> Result<Param<Tensor<2>>> {
+            Ok(Param::from_data(TensorData::new(source(name, &shape)?, shape), device))
+        };
+        let rows = config.max_position_embeddings;
+        let positions = matrix("embeddings.position_embeddings.weight", [rows, width])?;
+        let rows = config.type_vocab_size;
+        let types = matrix("embeddings.token_type_embeddings.weight", [rows, width])?;
+        let weight = matrix(HEAD_WEIGHT, [head.dim, width])?;
+        let head_bias =
+            if head.bias { Some(row(source, HEAD_BIAS, head.dim, device)?) } else { None };
+        let norm = Norm::build("embeddings", width, device, source)?;
+        let layer = |i: usize| Layer::build(&format!("encoder.layer.{i}"), config, device, source);
+        let layers = (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?;
+        Ok(Self { positions, types, norm, layers, head: weight, head_bias })
+    }
+
+    fn collect(&self, tensors: &mut Vec<tensor::Tensor>) {
+        push(tensors, "embeddings.position_embeddings.weight", &self.positions);
+        push(tensors, "embeddings.token_type_embeddings.weight", &self.types);
+        self.norm.collect("embeddings", tensors);
+        for (i, layer) in self.layers.iter().enumerate() {
+            layer.collect(&format!("encoder.layer.{i}"), tensors);
+        }
+        push(tensors, HEAD_WEIGHT, &self.head);
+        if let Some(bias) = &self.head_bias {
+            push(tensors, HEAD_BIAS, bias);
+        }
+    }
+
+    fn project(&self, pooled: Tensor<2>, head: HeadShape) -> Tensor<2> {
+        let mut output = pooled.matmul(self.head.val().transpose());
+        if let Some(bias) = &self.head_bias {
+            output = output + bias.val().unsqueeze();
+        }
+        if head.activation == Activation::Tanh {
+            output = output.tanh();
+        }
+        if head.normalize { normalize(output) } else { output }
+    }
+
+    /// Freezes position and type embeddings.
+    #[must_use]
+    pub fn freeze_embeddings(mut self) -> Self {
+        self.positions = self.positions.set_require_grad(false);
+        self.types = self.types.set_require_grad(false);
+        self
+    }
+}
+
+impl Layer {
+    fn build(
+        name: &str,
+        config: &EncoderConfig,
+        device: &Device,
+        source: &mut Source<'_>,
+    ) -> Result<Self> {
+        let (width, inner) = (config.hidden_size, config.intermediate_size);
+        let projections = PROJECTIONS.map(|part| format!("{name}.attention.self.{part}"));
+        let mut linear = |name: &str, shape| Linear::build(&[name.to_owned()], shape, device, source);
+        Ok(Self {
+            attention_output: linear(&format!("{name}.attention.output.dense"), [width, width])?,
+            intermediate: linear(&format!("{name}.intermediate.dense"), [inner, width])?,
+            output: linear(&format!("{name}.output.dense"), [width, inner])?,
+            query_key_value: Linear::build(&projections, [width, width], device, source)?,
+            attention_norm: Norm::build(&format!("{name}.attention.output"), width, device, source)?,
+            output_norm: Norm::build(&format!("{name}.output"), width, device, source)?,
+        })
+    }
+
+    fn collect(&self, name: &str, tensors: &mut Vec<tensor::Tensor>) {
+        let projections = PROJECTIONS.map(|part| format!("{name}.attention.self.{part}"));
+        self.query_key_value.collect(&projections, tensors);
+        self.attention_output.collect(&[format!("{name}.attention.output.dense")], tensors);
+        self.attention_norm.collect(&format!("{name}.attention.output"), tensors);
+        self.intermediate.collect(&[format!("{name}.intermediate.dense")], tensors);
+        self.output.collect(&[format!("{name}.output.dense")], tensors);
+        self.output_norm.collect(&format!("{name}.output"), tensors);
+    }
+
+    fn forward(
+        &self,
+        x: Tensor<2>, // [tokens, hidden]
+        batch: &PackedBatch,
+        heads: usize,
+        epsilon: f64,
+        sites: &mut DropoutSites,
+    ) -> Tensor<2> {
+        let qkv = self.query_key_value.forward(x.clone()); // [tokens, 3·hidden]
+        let context = fused::attention(qkv, &batch.packing, heads, sites.next());
+        let attended = sites.apply(self.attention_output.forward(context));
+        let x = self.attention_norm.of_sum(attended, x, epsilon);
+        let inner = fused::gelu(self.intermediate.forward(x.clone())); // [tokens, intermediate]
+        let output = sites.apply(self.output.forward(inner));
+        self.output_norm.of_sum(output, x, epsilon)
+    }
+}
+
+impl Linear {
+    /// The matrices and biases of `names`, each of `shape`, one below the other.
+    fn build(
+        names: &[String],
+        shape: [usize; 2],
+        device: &Device,
+        source: &mut Source<'_>,
+    ) -> Result<Self> {
+        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        for name in names {
+            weight.extend(source(&format!("{name}.weight"), &shape)?);
+            bias.extend(source(&format!("{name}.bias"), &shape[..1])?);
+        }
+        let [out, width] = [names.len() * shape[0], shape[1]];
+        Ok(Self {
+            weight: Param::from_data(TensorData::new(weight, [out, width]), device),
+            bias: Param::from_data(TensorData::new(bias, [out]), device),
+        })
+    }
+
+    fn collect(&self, names: &[String], tensors: &mut Vec<tensor::Tensor>) {
+        let [out, width] = self.weight.dims();
+        let out = out / names.len();
+        let (weight, bias) = (numbers(self.weight.val()), numbers(self.bias.val()));
+        for ((name, weight), bias) in
+            names.iter().zip(weight.chunks_exact(out * width)).zip(bias.chunks_exact(out))
+        {
+            let (weight, bias) = (weight.to_vec(), bias.to_vec());
+            let [weight_name, bias_name] = ["weight", "bias"].map(|part| format!("{name}.{part}"));
+            tensors.push(tensor::Tensor { name: weight_name, shape: vec![out, width], data: weight });
+            tensors.push(tensor::Tensor { name: bias_name, shape: vec![out], data: bias });
+        }
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        fused::linear(x, self.weight.val(), self.bias.val())
+    }
+}
+
+impl Norm {
+    fn build(name: &str, width: usize, device: &Device, source: &mut Source<'_>) -> Result<Self> {
+        Ok(Self {
+            gamma: row(source, &format!("{name}.LayerNorm.weight"), width, device)?,
+            beta: row(source, &format!("{name}.LayerNorm.bias"), width, device)?,
+        })
+    }
+
+    fn collect(&self, name: &str, tensors: &mut Vec<tensor::Tensor>) {
+        push(tensors, &format!("{name}.LayerNorm.weight"), &self.gamma);
+        push(tensors, &format!("{name}.LayerNorm.bias"), &self.beta);
+    }
+
+    fn of_sum(&self, x: Tensor<2>, residual: Tensor<2>, epsilon: f64) -> Tensor<2> {
+        fused::add_layer_norm(x, residual, self.gamma.val(), self.beta.val(), epsilon)
+    }
+}
+
+/// Rows of length 1; a row of zeros stays one.
+pub(crate) fn normalize(x: Tensor<2>) -> Tensor<2> {
+    let norm = ((x.clone() * x.clone()).sum_dim(1) + 1e-24).sqrt();
+    x / norm
+}
+
+/// The numbers of a tensor, row-major. The device is asked for them; a device that fails has lost the run anyway.
+pub(crate) fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    let data = x.into_data();
+    data.try_into_vec().expect("tensors here are made of f32 and nothing casts them")
+}
+
+fn row(source: &mut Source<'_>, name: &str, width: usize, device: &Device) -> Result<Param<Tensor<1>>> {
+    Ok(Param::from_data(TensorData::new(source(name, &[width])?, [width]), device))
+}
+
+fn push<const D: usize>(tensors: &mut Vec<tensor::Tensor>, name: &str, param: &Param<Tensor<D>>) {
+    let shape = param.dims().to_vec();
+    tensors.push(tensor::Tensor { name: name.to_owned(), shape, data: numbers(param.val()) });
+}
+
+/// The packed sentences of one step.
+#[derive(Clone, Debug)]
+pub struct PackedBatch {
+    packing: Packing,
+    /// The distinct token ids of the batch, ascending.
+    pub words: Vec<u32>,
+    /// For each token its place among `words`.
+    slots: Vec<i32>,
+    /// For each token its row of the position embeddings.
+    positions: Vec<i32>,
+}
+
+impl PackedBatch {
+    /// From the token ids of each sentence.
+    pub fn new<'a>(texts: impl Iterator<Item = &'a [u32]> + Clone, config: &EncoderConfig) -> Self {
+        let packing = Packing::new(texts.clone().map(<[u32]>::len));
+        let tokens = || texts.clone().flatten().copied();
+        let mut words: Vec<u32> = tokens().collect();
+        words.sort_unstable();
+        words.dedup();
+        // Present by construction, so the search always finds.
+        let slots = tokens().map(|id| words.partition_point(|&word| word < id) as i32).collect();
+        let first = config.first_position();
+        let positions =
+            packing.ranges().flat_map(|range| first..first + range.len()).map(|p| p as i32).collect();
+        Self { packing, words, slots, positions }
+    }
+
+    /// Sentences of the batch.
+    pub fn sentences(&self) -> usize {
+        self.packing.sentences()
+    }
+
+    /// Tokens of the batch.
+    pub fn tokens(&self) -> usize {
+        self.packing.tokens()
+    }
+
+    fn indices(&self, numbers: &[i32], device: &Device) -> Tensor<1, Int> {
+        Tensor::from_data(TensorData::new(numbers.to_vec(), [numbers.len()]), device)
+    }
+
+    /// `[sentences, tokens]`: the matrix that takes the mean over each sentence's tokens.
+    fn mean_weights(&self, device: &Device) -> Tensor<2> {
+        let mut weights = vec![0.0; self.sentences() * self.tokens()];
+        for (row, range) in weights.chunks_exact_mut(self.tokens().max(1)).zip(self.packing.ranges()) {
+            let share = 1.0 / range.len() as f32;
+            row[range].fill(share);
+        }
+        Tensor::from_data(TensorData::new(weights, [self.sentences(), self.tokens()]), device)
+    }
+}
+
+/// Hands out the dropout of each place in the network, a function of seed and step.
+#[derive(Clone, Debug)]
+pub struct DropoutSites {
+    probability: f32,
+    seeds: Random,
+}
+
+impl DropoutSites {
+    /// No dropout at all.
+    pub fn none() -> Self {
+        Self::new(0.0, 0, 0)
+    }
+
+    /// Dropout for step `step`.
+    pub fn new(probability: f32, seed: u64, step: u64) -> Self {
+        const DROPOUT: u64 = 0xd0;
+        Self { probability, seeds: Random::new(seed, &[DROPOUT, step]) }
+    }
+
+    fn next(&mut self) -> Option<Dropout> {
+        let seed = self.seeds.next() as u32;
+        (self.probability > 0.0).then(|| Dropout::new(self.probability, seed))
+    }
+
+    fn apply(&mut self, x: Tensor<2>) -> Tensor<2> {
+        let Some(dropout) = self.next() else { return x };
+        let (shape, device) = (x.dims(), x.device());
+        let mut factors = vec![0.0; shape[0] * shape[1]];
+        dropout.fill(0, &mut factors);
+        x * Tensor::from_data(TensorData::new(factors, shape), &device)
+    }
+}
+
+/// Random numbers for a tensor by its name: norms one, biases zero, the head as PyTorch starts a Linear, the rest
+/// normal with deviation 0.02.
+fn fresh(seed: u64) -> impl FnMut(&str, &[usize]) -> Result<Vec<f32>> {
+    const WEIGHTS: u64 = 0x3e;
+    let mut random = Random::new(seed, &[WEIGHTS]);
+    // A bias is drawn within the bounds of the weight in front of it.
+    let mut bound = 0.0;
+    move |name, shape| {
+        let count = shape.iter().product();
+        if name == HEAD_WEIGHT {
+            bound = 1.0 / (shape[1] as f32).sqrt();
+        }
+        let mut number = || match name {
+            HEAD_WEIGHT | HEAD_BIAS => bound * random.even(),
+            _ if name.ends_with("LayerNorm.weight") => 1.0,
+            _ if name.ends_with("bias") => 0.0,
+            _ => 0.02 * random.normal(),
+        };
+        Ok((0..count).map(|_| number()).collect())
+    }
+}
+
+/// `encoder.layer.1.…` becomes `encoder.layer.{keep_layers[1]}.…`.
+fn renumbered(name: &str, keep_layers: &[usize]) -> String {
+    let Some((number, rest)) = name.strip_prefix("encoder.layer.").and_then(|n| n.split_once('.'))
+    else {
+        return name.to_owned();
+    };
+    let kept = number.parse().ok().and_then(|i: usize| keep_layers.get(i));
+    kept.map_or_else(|| name.to_owned(), |layer| format!("encoder.layer.{layer}.{rest}"))
+}
+
+/// What stands before every tensor's name in files saved with a task's head, such as `bert.`.
+fn prefix(weights: &Weights) -> String {
+    let names = weights.names().find_map(|name| name.strip_suffix(WORDS).map(str::to_owned));
+    names.unwrap_or_default()
+}
+
+fn check_layers(keep_layers: &[usize], count: usize) -> Result<()> {
+    match keep_layers.iter().find(|&&layer| layer >= count) {
+        Some(layer) => Err(Error::input(format!(
+            "layer {layer} cannot be kept, the model has layers 0 to {}",
+            count - 1
+        ))),
+        None if keep_layers.is_empty() => Err(Error::input("a student needs at least one layer")),
+        None => Ok(()),
+    }
+}
+
+fn check_head(head: HeadShape, weight: Option<&[f32]>, width: usize) -> Result<()> {
+    match weight {
+        Some(weight) if weight.len() != head.dim * width => Err(Error::mismatch(format!(
+            "the head cannot start as the PCA matrix: it has {} columns, the student is {width} wide",
+            weight.len() / head.dim.max(1)
+        ))
+        .hint("--set head.start=random")),
+        _ => Ok(()),
+    }
+}
+
+/// Which layers of a model of `of` layers a student of `count` keeps: evenly spread, the last always: 3 of 6 are
+/// 1, 3, 5; 2 are 2, 5; 1 is 5.
+pub fn spread_layers(count: usize, of: usize) -> Vec<usize> {
+    (1..=count).map(|i| (i * of / count.max(1)).saturating_sub(1)).collect()
+}

@@ -1,0 +1,400 @@
+//! The training loop, whole and in one place.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use hpd_files::vectors::Matrix;
+use hpd_files::{Error, Progress, Result, interrupt};
+
+use crate::batches::Batches;
+use crate::checkpoint::{self, Checkpoint, RunState};
+use crate::loss::{Loss, loss};
+use crate::metrics::{Metrics, MetricsFile};
+use crate::optimizer::Optimizer;
+use crate::recipe::{Centre, Embeddings, Recipe, SelectBy};
+use crate::schedule::Schedule;
+use crate::student::{DropoutSites, PackedBatch, Student};
+
+/// Name of the last checkpoint in a run's folder.
+pub const LAST: &str = "last.safetensors";
+/// Name of the best student so far in a run's folder.
+pub const BEST: &str = "best.safetensors";
+/// Name of the metrics in a run's folder.
+pub const METRICS: &str = "metrics.jsonl";
+
+/// Steps between two lines of metrics.
+const LOG_EVERY: u64 = 10;
+
+/// Token ids of many sentences, one after another.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenRows<'a> {
+    /// All ids.
+    pub ids: &'a [u32],
+    /// Where each sentence begins; one more at the end.
+    pub offsets: &'a [usize],
+}
+
+impl<'a> TokenRows<'a> {
+    /// Sentences.
+    pub fn len(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// Whether there is no sentence.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The ids of sentence `i`.
+    pub fn get(&self, i: usize) -> &'a [u32] {
+        &self.ids[self.offsets[i]..self.offsets[i + 1]]
+    }
+}
+
+/// What a run learns from; rows of `tokens` and of the teacher belong together.
+pub struct TrainingData<'a> {
+    /// The sentences, special tokens included, none longer than the student takes.
+    pub tokens: TokenRows<'a>,
+    /// Copies the teacher's vector of sentence i, `teacher_dim` numbers.
+    pub teacher: &'a dyn Fn(usize, &mut [f32]),
+    /// Principal directions, `[dim, teacher_dim]`.
+    pub components: &'a [f32],
+    /// Mean of the vectors they were fitted on, `[teacher_dim]`; used when the recipe centres.
+    pub mean: &'a [f32],
+    /// The sentences an epoch sees, in no particular order.
+    pub epoch: &'a dyn Fn(usize) -> Vec<u32>,
+    /// Sentences held back for `dev_cosine` and `dev_mse`.
+    pub held_back: &'a [u32],
+    /// STS pairs to watch, if there are any.
+    pub dev_sts: Option<DevSts<'a>>,
+    /// Fingerprints of all this, by what they are of; a resumed run must have the same.
+    pub fingerprints: BTreeMap<String, String>,
+}
+
+/// Development pairs whose correlation is reported, never trained on nor selected by.
+pub struct DevSts<'a> {
+    /// The sentences of the pairs.
+    pub tokens: TokenRows<'a>,
+    /// Spearman's correlation (times 100) from the vectors of those sentences, in their order.
+    pub spearman: &'a dyn Fn(&Matrix) -> f64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The student after the last step.
+    pub last: Student,
+    /// The best student by the recipe's measure on the held-back sentences.
+    pub best: Student,
+    /// The step that gave the best one.
+    pub best_step: u64,
+    /// What the last evaluation measured.
+    pub metrics: Metrics,
+    /// Steps taken over the whole run, earlier processes included.
+    pub steps: u64,
+    /// Sentences a second over this process's steps, without evaluation and checkpoints.
+    pub sentences_per_second: f64,
+}
+
+/// Trains `student` as `recipe` says and keeps checkpoints and metrics in `folder`; goes on from a checkpoint
+/// that is already there.
+///
+/// Stopped and resumed equals never stopped, bit for bit, at one number of threads.
+///
+/// # Errors
+/// When the checkpoint there belongs to another recipe or other data, the loss stops being finite, the disk is
+/// full or the user interrupts; the last checkpoint stands in every case.
+pub fn train(
+    recipe: &Recipe,
+    mut student: Student,
+    data: &TrainingData<'_>,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<Outcome> {
+    data.check(recipe, &student)?;
+    let device = student.body.positions.device();
+    let batches = Batches { order: recipe.order, size: recipe.batch_size, seed: recipe.seed };
+    let epoch_of = |epoch| {
+        batches.epoch(epoch, (data.epoch)(epoch), |row| data.tokens.get(row as usize).len())
+    };
+    let steps = (0..recipe.epochs).map(|epoch| (data.epoch)(epoch).len().div_ceil(recipe.batch_size) as u64);
+    let steps: Vec<u64> = steps.collect();
+    let total = steps.iter().sum();
+    let schedule = Schedule::new(&recipe.schedule, total);
+    let mut optimizer = Optimizer::new(recipe.optimizer);
+    let mut state = RunState::new(recipe, data.fingerprints.clone());
+    let (last_path, best_path) = (folder.join(LAST), folder.join(BEST));
+    if let Some(checkpoint) = Checkpoint::open(&last_path)? {
+        checkpoint.state.check_same(&state, &last_path)?;
+        student = checkpoint.student(&student)?;
+        optimizer = Optimizer::resumed(recipe.optimizer, checkpoint.state.step, checkpoint.moments()?);
+        state = checkpoint.state;
+        progress.note(&format!("resumed at step {} of {total}", state.step));
+    }
+    if recipe.embeddings == Embeddings::Frozen {
+        student.body = student.body.freeze_embeddings();
+    }
+    let mut metrics_file = MetricsFile::resume(&folder.join(METRICS), state.step)?;
+    let mut watch = Watch::default();
+    let mut measured = Metrics::default();
+    progress.stage("training", Some(total));
+    progress.advance(state.step);
+
+    let mut first_step = 0; // of the epoch
+    for (epoch, epoch_steps) in steps.iter().enumerate() {
+        let skip = state.step.saturating_sub(first_step);
+        first_step += epoch_steps;
+        if state.step >= first_step {
+            continue;
+        }
+        for rows in &epoch_of(epoch)[skip as usize..] {
+            let rate = schedule.rate(state.step);
+            let batch = data.batch(rows, &student);
+            let mut words = student.word_rows(&batch);
+            if recipe.embeddings == Embeddings::Trained {
+                words = words.require_grad();
+            }
+            let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, state.step);
+            let output = student.forward(&batch, words.clone(), &mut sites);
+            let (target, teacher) = data.targets(recipe, rows, &device);
+            let parts = loss(recipe, output, target, teacher);
+            let value = f64::from(parts.total.clone().into_scalar::<f32>());
+            let gradients = parts.total.backward();
+            let (moved, norm) = optimizer.step(student, &batch, &words, gradients, rate);
+            student = moved;
+            if !value.is_finite() || !norm.is_finite() {
+                return Err(diverged(state.step + 1, value, norm, &last_path));
+            }
+            state.step += 1;
+            watch.step(value, rows.len());
+            progress.advance(1);
+
+            let is_last = state.step == total;
+            let epoch_done = 1.0 - (first_step - state.step) as f64 / *epoch_steps as f64;
+            if state.step.is_multiple_of(LOG_EVERY) || is_last {
+                let line = watch.line(state.step, epoch as f64 + epoch_done, &parts, rate, norm);
+                metrics_file.write(&line)?;
+                progress.message(&words_of(&line, &measured));
+            }
+            if state.step.is_multiple_of(recipe.evaluate_every as u64) || state.step == first_step {
+                measured = data.evaluate(recipe, &student);
+                measured.step = state.step;
+                measured.epoch = epoch as f64 + epoch_done;
+                metrics_file.write(&measured)?;
+                let score = score(recipe.select_by, &measured);
+                if state.best.is_none_or(|(best, _)| score > best) {
+                    state.best = Some((score, state.step));
+                    checkpoint::save_student(&best_path, &student, &state)?;
+                }
+            }
+            if state.step.is_multiple_of(recipe.checkpoint_every as u64) || is_last || interrupt::requested() {
+                checkpoint::save(&last_path, &student, &optimizer, &state)?;
+                interrupt::check(&format!("step {} of {total} is in `{}`", state.step, last_path.display()))?;
+            }
+            watch.resume();
+        }
+    }
+
+    let best = match Checkpoint::open(&best_path)? {
+        Some(best) => best.student(&student)?,
+        None => student.clone(),
+    };
+    let best_step = state.best.map_or(state.step, |(_, step)| step);
+    let sentences_per_second = watch.sentences_per_second();
+    Ok(Outcome { last: student, best, best_step, metrics: measured, steps: total, sentences_per_second })
+}
+
+fn diverged(step: u64, loss: f64, norm: f64, last: &Path) -> Error {
+    let kept = if last.exists() {
+        format!("the checkpoint in `{}` stands", last.display())
+    } else {
+        "no checkpoint was written yet".to_owned()
+    };
+    Error::input(format!("loss {loss}, gradient norm {norm} at step {step}, expected finite; {kept}"))
+        .hint("--set schedule.learning_rate=1e-4")
+}
+
+fn words_of(line: &Metrics, measured: &Metrics) -> String {
+    let mut words = format!(
+        "loss {:.4}, {:.0} sentences/s",
+        line.loss.unwrap_or_default(),
+        line.sentences_per_second.unwrap_or_default()
+    );
+    if let Some(cosine) = measured.dev_cosine {
+        words += &format!(", dev cosine {cosine:.4}");
+    }
+    if let Some(sts) = measured.dev_sts {
+        words += &format!(", dev STS {sts:.2}");
+    }
+    words
+}
+
+/// Larger is better.
+fn score(by: SelectBy, measured: &Metrics) -> f64 {
+    let score = match by {
+        SelectBy::DevCosine => measured.dev_cosine,
+        SelectBy::DevMse => measured.dev_mse.map(|mse| -mse),
+    };
+    // Without held-back sentences every evaluation is as good as the last, and the latest wins.
+    score.unwrap_or(measured.step as f64)
+}
+
+impl TrainingData<'_> {
+    fn check(&self, recipe: &Recipe, student: &Student) -> Result<()> {
+        let most = student.config.max_tokens();
+        let longest = self.tokens.offsets.windows(2).map(|pair| pair[1] - pair[0]).max();
+        match longest {
+            None | Some(0) => return Err(Error::input("there is no sentence to train on")),
+            Some(longest) if longest > most => {
+                return Err(Error::input(format!(
+                    "a sentence has {longest} tokens, the student takes {most}"
+                ))
+                .hint(format!("--set max_tokens={most}")));
+            }
+            Some(_) => {}
+        }
+        let vocabulary = student.config.vocab_size;
+        if let Some(id) = self.tokens.ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(Error::mismatch(format!(
+                "the tokenizer gives id {id}, but the student's vocabulary ends at {}",
+                vocabulary - 1
+            )));
+        }
+        if self.components.len() != recipe.dim * self.mean.len() {
+            return Err(Error::mismatch(format!(
+                "the projection has {} numbers, expected `dim` {} times the teacher's width {}",
+                self.components.len(),
+                recipe.dim,
+                self.mean.len()
+            )));
+        }
+        Ok(())
+    }
+
+    fn batch(&self, rows: &[u32], student: &Student) -> PackedBatch {
+        PackedBatch::new(rows.iter().map(|&row| self.tokens.get(row as usize)), &student.config)
+    }
+
+    /// Projected and full-width teacher vectors of `rows`: `[rows, dim]` and `[rows, teacher_dim]`.
+    fn targets(&self, recipe: &Recipe, rows: &[u32], device: &Device) -> (Tensor<2>, Tensor<2>) {
+        let width = self.mean.len();
+        let mut numbers = vec![0.0; rows.len() * width];
+        for (vector, &row) in numbers.chunks_exact_mut(width).zip(rows) {
+            (self.teacher)(row as usize, vector);
+        }
+        let matrix = |numbers: &[f32], shape: [usize; 2]| {
+            Tensor::<2>::from_data(TensorData::new(numbers.to_vec(), shape), device)
+        };
+        let teacher = matrix(&numbers, [rows.len(), width]);
+        let components = matrix(self.components, [recipe.dim, width]);
+        let centred = match recipe.centre {
+            Centre::None => teacher.clone(),
+            Centre::Mean => teacher.clone() - matrix(self.mean, [1, width]),
+        };
+        let mut target = centred.matmul(components.transpose());
+        if recipe.normalize {
+            target = crate::student::normalize(target);
+        }
+        (target, teacher)
+    }
+
+    /// Cosine and squared error to the targets of the held-back sentences, and STS.
+    fn evaluate(&self, recipe: &Recipe, student: &Student) -> Metrics {
+        let mut metrics = Metrics::default();
+        if !self.held_back.is_empty() {
+            let texts: Vec<_> = self.held_back.iter().map(|&row| self.tokens.get(row as usize)).collect();
+            let (mut cosine, mut squares) = (0.0, 0.0);
+            for (rows, texts) in self.held_back.chunks(1024).zip(texts.chunks(1024)) {
+                let (targets, _) = self.targets(recipe, rows, &Device::flex());
+                let targets = crate::student::numbers(targets);
+                let output = student.embed(texts);
+                for (a, b) in output.data.chunks_exact(output.dim).zip(targets.chunks_exact(output.dim)) {
+                    let [dot, aa, bb] = [product(a, b), product(a, a), product(b, b)];
+                    cosine += if aa * bb > 0.0 { dot / (aa * bb).sqrt() } else { 0.0 };
+                    squares += (aa - 2.0 * dot + bb) / output.dim as f64;
+                }
+            }
+            let count = self.held_back.len() as f64;
+            metrics.dev_cosine = Some(cosine / count);
+            metrics.dev_mse = Some(100.0 * squares / count);
+        }
+        if let Some(sts) = &self.dev_sts {
+            let texts: Vec<_> = (0..sts.tokens.len()).map(|i| sts.tokens.get(i)).collect();
+            metrics.dev_sts = Some((sts.spearman)(&student.embed(&texts)));
+        }
+        metrics
+    }
+}
+
+fn product(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+/// Counts steps and the time they take, pauses for evaluation and checkpoints left out.
+#[derive(Debug)]
+struct Watch {
+    started: Instant,
+    since_line: Sum,
+    whole: Sum,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    steps: f64,
+    loss: f64,
+    sentences: usize,
+    time: Duration,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { started: Instant::now(), since_line: Sum::default(), whole: Sum::default() }
+    }
+}
+
+impl Sum {
+    fn sentences_per_second(&self) -> f64 {
+        self.sentences as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+}
+
+impl Watch {
+    fn step(&mut self, loss: f64, sentences: usize) {
+        let time = self.started.elapsed();
+        for sum in [&mut self.since_line, &mut self.whole] {
+            sum.steps += 1.0;
+            sum.loss += loss;
+            sum.sentences += sentences;
+            sum.time += time;
+        }
+    }
+
+    fn resume(&mut self) {
+        self.started = Instant::now();
+    }
+
+    fn sentences_per_second(&self) -> f64 {
+        self.whole.sentences_per_second()
+    }
+
+    fn line(&mut self, step: u64, epoch: f64, parts: &Loss, rate: f64, norm: f64) -> Metrics {
+        let value = |part: &Option<Tensor<1>>| {
+            part.as_ref().map(|part| f64::from(part.clone().into_scalar::<f32>()))
+        };
+        let sum = std::mem::take(&mut self.since_line);
+        Metrics {
+            step,
+            epoch,
+            loss: Some(sum.loss / sum.steps),
+            loss_cosine: value(&parts.cosine),
+            loss_mse: value(&parts.mse),
+            loss_relational: value(&parts.relational),
+            learning_rate: Some(rate),
+            gradient_norm: Some(norm),
+            sentences_per_second: Some(sum.sentences_per_second()),
+            ..Metrics::default()
+        }
+    }
+}
