@@ -21,7 +21,12 @@ pub struct Batches {
 
 impl Batches {
     /// The batches of an epoch over the sentences `rows`, where `length` gives a sentence's tokens.
-    pub fn epoch(&self, epoch: usize, rows: Vec<u32>, length: impl Fn(u32) -> usize) -> Vec<Vec<u32>> {
+    pub fn epoch(
+        &self,
+        epoch: usize,
+        rows: Vec<u32>,
+        length: impl Fn(u32) -> usize,
+    ) -> Vec<Vec<u32>> {
         const BATCHES: u64 = 0xba;
         let mut random = Random::new(self.seed, &[BATCHES, epoch as u64]);
         match self.order {

@@ -160,7 +160,9 @@ impl Checkpoint {
             let (second_shape, second) = tensors.get(&format!("second.{name}"))?;
             if first_shape != second_shape {
                 let place = self.path.display();
-                return Err(Error::model(format!("the moments of `{name}` in `{place}` differ in shape")));
+                return Err(Error::model(format!(
+                    "the moments of `{name}` in `{place}` differ in shape"
+                )));
             }
             Ok((name.to_owned(), Moments { first, second }))
         };

@@ -154,7 +154,7 @@ mod tests {
         let bias = wave([20], 1.1, &device);
         assert_same(
             &[x.clone(), weight.clone()],
-            &[bias.clone()],
+            std::slice::from_ref(&bias),
             || linear(x.clone(), weight.clone(), bias.clone()),
             || plain::linear(x.clone(), weight.clone(), bias.clone()),
         );
@@ -194,7 +194,7 @@ mod tests {
         let qkv = wave([packing.tokens(), 3 * 24], 0.37, &Device::flex().autodiff());
         for dropout in [None, Some(Dropout::new(0.3, 7))] {
             assert_same(
-                &[qkv.clone()],
+                std::slice::from_ref(&qkv),
                 &[],
                 || attention(qkv.clone(), &packing, 3, dropout),
                 || plain::attention(qkv.clone(), &packing, 3, dropout),

@@ -32,7 +32,9 @@ pub fn loss(recipe: &Recipe, output: Tensor<2>, target: Tensor<2>, teacher: Tens
     let averaged = |weight: f64, of_width: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<1>| {
         let cut = |x: &Tensor<2>, width| x.clone().slice([0..sentences, 0..width]);
         let terms = widths().map(|width| of_width(cut(&output, width), cut(&target, width)));
-        (weight > 0.0).then(|| terms.reduce(|a, b| a + b)).flatten()
+        (weight > 0.0)
+            .then(|| terms.reduce(|a, b| a + b))
+            .flatten()
             .map(|sum| sum / widths().count() as f64)
     };
     let weights = &recipe.loss;
@@ -104,11 +106,19 @@ mod tests {
         let loss = found(leaf.clone());
         let wide: Vec<f64> = start.iter().map(|&x| f64::from(x)).collect();
         let value = f64::from(loss.clone().into_scalar::<f32>());
-        assert!((value - exact(&wide)).abs() < 1e-5 * (1.0 + value.abs()), "{value} {}", exact(&wide));
+        assert!(
+            (value - exact(&wide)).abs() < 1e-5 * (1.0 + value.abs()),
+            "{value} {}",
+            exact(&wide)
+        );
         let gradient: Vec<f32> =
             leaf.grad(&loss.backward()).unwrap().into_data().try_into_vec().unwrap();
         for i in 0..start.len() {
-            let moved = |by: f64| { let mut x = wide.clone(); x[i] += by; exact(&x) };
+            let moved = |by: f64| {
+                let mut x = wide.clone();
+                x[i] += by;
+                exact(&x)
+            };
             let difference = (moved(1e-5) - moved(-1e-5)) / 2e-5;
             let off = (f64::from(gradient[i]) - difference).abs();
             assert!(off < 2e-5 * (1.0 + difference.abs()), "at {i}: {} {difference}", gradient[i]);

@@ -63,7 +63,11 @@ impl Optimizer {
     }
 
     /// An optimiser as it was after `steps` steps.
-    pub fn resumed(recipe: OptimizerRecipe, steps: u64, moments: BTreeMap<String, Moments>) -> Self {
+    pub fn resumed(
+        recipe: OptimizerRecipe,
+        steps: u64,
+        moments: BTreeMap<String, Moments>,
+    ) -> Self {
         Self { recipe, steps, moments }
     }
 
@@ -130,12 +134,12 @@ impl Optimizer {
         let width = student.config.hidden_size;
         let step = self.numbers(rate, scale, self.recipe.decay_embeddings);
         let count = student.words.len();
-        let moments =
-            self.moments.entry(WORDS.to_owned()).or_insert_with(|| Moments::zeros(count));
+        let moments = self.moments.entry(WORDS.to_owned()).or_insert_with(|| Moments::zeros(count));
         if self.recipe.lazy_embeddings {
             for (&word, gradient) in batch.words.iter().zip(gradient.chunks_exact(width)) {
                 let row = word as usize * width..(word as usize + 1) * width;
-                let (first, second) = (&mut moments.first[row.clone()], &mut moments.second[row.clone()]);
+                let (first, second) =
+                    (&mut moments.first[row.clone()], &mut moments.second[row.clone()]);
                 rows::adamw(Level::best(), &step, gradient, &mut student.words[row], first, second);
             }
             return;

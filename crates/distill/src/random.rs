@@ -18,7 +18,10 @@ impl Random {
     }
 
     /// 64 random bits.
-    #[expect(clippy::should_implement_trait, reason = "it never ends, so an iterator says too little")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it never ends, so an iterator says too little"
+    )]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;

@@ -234,16 +234,11 @@ impl Recipe {
         let value = value
             .parse::<Value>()
             .unwrap_or_else(|_| Value::String(value.trim_matches('"').to_owned()));
-        let mut changes = Table::new();
-        let mut parts: Vec<&str> = key.split('.').collect();
-        let last = parts.pop().unwrap_or_default().to_owned();
-        let mut place = &mut changes;
-        for part in parts {
-            let entry = place.entry(part).or_insert_with(|| Value::Table(Table::new()));
-            let Value::Table(inner) = entry else { break };
-            place = inner;
-        }
-        place.insert(last, value);
+        // `a.b.c = v` as the table {a: {b: {c: v}}}.
+        let nest = |value, part: &str| Value::Table(Table::from_iter([(part.to_owned(), value)]));
+        let Value::Table(changes) = key.rsplit('.').fold(value, nest) else {
+            return Err(Error::input("a knob needs a name"));
+        };
         let mut table = self.to_table()?;
         merge(&mut table, changes, "")?;
         *self = from_table(table)?;
@@ -256,7 +251,8 @@ impl Recipe {
     }
 
     fn to_table(&self) -> Result<Table> {
-        Table::try_from(self).map_err(|e| Error::input("this recipe cannot be written").caused_by(e))
+        Table::try_from(self)
+            .map_err(|e| Error::input("this recipe cannot be written").caused_by(e))
     }
 
     /// Refuses values out of bounds, with the knob, the bound and what was found.
@@ -264,9 +260,8 @@ impl Recipe {
     /// # Errors
     /// Then.
     pub fn validate(&self) -> Result<()> {
-        let whole = |name: &str, value: usize| {
-            require(value > 0, name, &value.to_string(), "at least 1")
-        };
+        let whole =
+            |name: &str, value: usize| require(value > 0, name, &value.to_string(), "at least 1");
         whole("dim", self.dim)?;
         whole("pca_rows", self.pca_rows)?;
         whole("batch_size", self.batch_size)?;
@@ -287,8 +282,11 @@ impl Recipe {
 
 impl LossRecipe {
     fn validate(&self) -> Result<()> {
-        let weights =
-            [("loss.cosine", self.cosine), ("loss.mse", self.mse), ("loss.relational", self.relational)];
+        let weights = [
+            ("loss.cosine", self.cosine),
+            ("loss.mse", self.mse),
+            ("loss.relational", self.relational),
+        ];
         for (name, weight) in weights {
             within(name, weight, 0.0..=1e6)?;
         }
@@ -326,15 +324,14 @@ fn preset(name: &str) -> Option<&'static str> {
 }
 
 fn parse(name: &str, text: &str) -> Result<Table> {
-    text.parse().map_err(|e: toml::de::Error| {
-        Error::input(format!("`{name}` is not TOML")).caused_by(e)
-    })
+    text.parse()
+        .map_err(|e: toml::de::Error| Error::input(format!("`{name}` is not TOML")).caused_by(e))
 }
 
 fn from_table(table: Table) -> Result<Recipe> {
-    let recipe: Recipe = table.try_into().map_err(|e: toml::de::Error| {
-        Error::input(format!("not a recipe: {}", e.message()))
-    })?;
+    let recipe: Recipe = table
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::input(format!("not a recipe: {}", e.message())))?;
     recipe.validate()?;
     Ok(recipe)
 }
@@ -359,7 +356,9 @@ fn merge(table: &mut Table, changes: Table, path: &str) -> Result<()> {
                 return Err(Error::input(message));
             }
             // `clip_norm = 1` means 1.0, but TOML keeps the two apart.
-            (Some(slot @ Value::Float(_)), Value::Integer(whole)) => *slot = Value::Float(whole as f64),
+            (Some(slot @ Value::Float(_)), Value::Integer(whole)) => {
+                *slot = Value::Float(whole as f64)
+            }
             (Some(slot), value) => *slot = value,
         }
     }
@@ -389,7 +388,8 @@ fn edits(a: &str, b: &str) -> usize {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);
         for (j, y) in b.iter().enumerate() {
             let changed = diagonal + usize::from(x != *y);
-            diagonal = std::mem::replace(&mut row[j + 1], changed.min(row[j] + 1).min(row[j + 1] + 1));
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
         }
     }
     row[b.len()]
@@ -419,19 +419,22 @@ mod tests {
     #[test]
     fn hpd2022_is_the_released_run() {
         let recipe = Recipe::load("hpd2022").unwrap();
-        assert_eq!(recipe.head, HeadRecipe {
-            bias: true,
-            activation: Activation::Tanh,
-            start: HeadStart::Random
-        });
-        assert_eq!((recipe.batch_size, recipe.epochs, recipe.schedule.warmup_steps), (256, 5, 1000));
+        assert_eq!(
+            recipe.head,
+            HeadRecipe { bias: true, activation: Activation::Tanh, start: HeadStart::Random }
+        );
+        assert_eq!(
+            (recipe.batch_size, recipe.epochs, recipe.schedule.warmup_steps),
+            (256, 5, 1000)
+        );
         assert_eq!((recipe.optimizer.epsilon, recipe.optimizer.bias_correction), (1e-6, false));
         assert_eq!((recipe.schedule.learning_rate, recipe.select_by), (1e-4, SelectBy::DevMse));
     }
 
     #[test]
     fn a_file_changes_single_knobs_of_its_base() {
-        let recipe = Recipe::from_toml("base = \"hpd2022\"\nepochs = 1\n[optimizer]\nclip_norm = 2\n");
+        let recipe =
+            Recipe::from_toml("base = \"hpd2022\"\nepochs = 1\n[optimizer]\nclip_norm = 2\n");
         let mut expected = Recipe::load("hpd2022").unwrap();
         expected.epochs = 1;
         expected.optimizer.clip_norm = 2.0;
@@ -457,7 +460,14 @@ mod tests {
         assert_eq!(error.to_string(), "there is no knob `optimizer.weight_decy`");
         assert_eq!(error.hint_text(), Some("did you mean `optimizer.weight_decay`?"));
         let mut recipe = Recipe::load("hpd").unwrap();
-        assert!(recipe.set("learning_rate", "1").unwrap_err().hint_text().unwrap().contains("the knobs here"));
+        assert!(
+            recipe
+                .set("learning_rate", "1")
+                .unwrap_err()
+                .hint_text()
+                .unwrap()
+                .contains("the knobs here")
+        );
     }
 
     #[test]
@@ -468,7 +478,11 @@ mod tests {
             ("dim", "0", "`dim` is 0, must be at least 1"),
             ("matryoshka", "[128]", "`matryoshka` is 128, must be between 1 and `dim` - 1 = 127"),
             ("optimizer.beta1", "1.5", "`optimizer.beta1` is 1.5, must be between 0 and 0.9999"),
-            ("loss.temperature", "nan", "`loss.temperature` is NaN, must be between 0.0001 and 100"),
+            (
+                "loss.temperature",
+                "nan",
+                "`loss.temperature` is NaN, must be between 0.0001 and 100",
+            ),
         ] {
             assert_eq!(recipe.set(key, value).unwrap_err().to_string(), message);
         }

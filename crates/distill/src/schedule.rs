@@ -41,7 +41,10 @@ mod tests {
     #[test]
     fn rises_to_the_peak_and_falls_towards_zero() {
         for schedule in [schedule(0.2, 0), schedule(0.0, 20)] {
-            assert_eq!([0, 10, 20, 60, 99, 100].map(|step| schedule.rate(step)), [0.0, 1.0, 2.0, 1.0, 0.025, 0.0]);
+            assert_eq!(
+                [0, 10, 20, 60, 99, 100].map(|step| schedule.rate(step)),
+                [0.0, 1.0, 2.0, 1.0, 0.025, 0.0]
+            );
         }
     }
 

@@ -131,7 +131,12 @@ impl Student {
     ///
     /// # Errors
     /// When the shape cannot be trained.
-    pub fn fresh(config: EncoderConfig, head: HeadShape, seed: u64, device: &Device) -> Result<Self> {
+    pub fn fresh(
+        config: EncoderConfig,
+        head: HeadShape,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
         Self::build(config, head, device, &mut fresh(seed))
     }
 
@@ -185,7 +190,12 @@ impl Student {
     ///
     /// # Shapes
     /// Returns `[sentences, dim]`.
-    pub fn forward(&self, batch: &PackedBatch, words: Tensor<2>, sites: &mut DropoutSites) -> Tensor<2> {
+    pub fn forward(
+        &self,
+        batch: &PackedBatch,
+        words: Tensor<2>,
+        sites: &mut DropoutSites,
+    ) -> Tensor<2> {
         forward(&self.body, &self.config, self.head, batch, words, sites)
     }
 
@@ -295,13 +305,19 @@ impl Layer {
     ) -> Result<Self> {
         let (width, inner) = (config.hidden_size, config.intermediate_size);
         let projections = PROJECTIONS.map(|part| format!("{name}.attention.self.{part}"));
-        let mut linear = |name: &str, shape| Linear::build(&[name.to_owned()], shape, device, source);
+        let mut linear =
+            |name: &str, shape| Linear::build(&[name.to_owned()], shape, device, source);
         Ok(Self {
             attention_output: linear(&format!("{name}.attention.output.dense"), [width, width])?,
             intermediate: linear(&format!("{name}.intermediate.dense"), [inner, width])?,
             output: linear(&format!("{name}.output.dense"), [width, inner])?,
             query_key_value: Linear::build(&projections, [width, width], device, source)?,
-            attention_norm: Norm::build(&format!("{name}.attention.output"), width, device, source)?,
+            attention_norm: Norm::build(
+                &format!("{name}.attention.output"),
+                width,
+                device,
+                source,
+            )?,
             output_norm: Norm::build(&format!("{name}.output"), width, device, source)?,
         })
     }
@@ -363,7 +379,11 @@ impl Linear {
         {
             let (weight, bias) = (weight.to_vec(), bias.to_vec());
             let [weight_name, bias_name] = ["weight", "bias"].map(|part| format!("{name}.{part}"));
-            tensors.push(tensor::Tensor { name: weight_name, shape: vec![out, width], data: weight });
+            tensors.push(tensor::Tensor {
+                name: weight_name,
+                shape: vec![out, width],
+                data: weight,
+            });
             tensors.push(tensor::Tensor { name: bias_name, shape: vec![out], data: bias });
         }
     }
@@ -403,7 +423,12 @@ pub(crate) fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     data.try_into_vec().expect("tensors here are made of f32 and nothing casts them")
 }
 
-fn row(source: &mut Source<'_>, name: &str, width: usize, device: &Device) -> Result<Param<Tensor<1>>> {
+fn row(
+    source: &mut Source<'_>,
+    name: &str,
+    width: usize,
+    device: &Device,
+) -> Result<Param<Tensor<1>>> {
     Ok(Param::from_data(TensorData::new(source(name, &[width])?, [width]), device))
 }
 
@@ -435,8 +460,11 @@ impl PackedBatch {
         // Present by construction, so the search always finds.
         let slots = tokens().map(|id| words.partition_point(|&word| word < id) as i32).collect();
         let first = config.first_position();
-        let positions =
-            packing.ranges().flat_map(|range| first..first + range.len()).map(|p| p as i32).collect();
+        let positions = packing
+            .ranges()
+            .flat_map(|range| first..first + range.len())
+            .map(|p| p as i32)
+            .collect();
         Self { packing, words, slots, positions }
     }
 
@@ -457,7 +485,9 @@ impl PackedBatch {
     /// `[sentences, tokens]`: the matrix that takes the mean over each sentence's tokens.
     fn mean_weights(&self, device: &Device) -> Tensor<2> {
         let mut weights = vec![0.0; self.sentences() * self.tokens()];
-        for (row, range) in weights.chunks_exact_mut(self.tokens().max(1)).zip(self.packing.ranges()) {
+        for (row, range) in
+            weights.chunks_exact_mut(self.tokens().max(1)).zip(self.packing.ranges())
+        {
             let share = 1.0 / range.len() as f32;
             row[range].fill(share);
         }

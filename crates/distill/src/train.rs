@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use hpd_encoder::Tokens;
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result, interrupt};
 
@@ -27,36 +28,10 @@ pub const METRICS: &str = "metrics.jsonl";
 /// Steps between two lines of metrics.
 const LOG_EVERY: u64 = 10;
 
-/// Token ids of many sentences, one after another.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenRows<'a> {
-    /// All ids.
-    pub ids: &'a [u32],
-    /// Where each sentence begins; one more at the end.
-    pub offsets: &'a [usize],
-}
-
-impl<'a> TokenRows<'a> {
-    /// Sentences.
-    pub fn len(&self) -> usize {
-        self.offsets.len().saturating_sub(1)
-    }
-
-    /// Whether there is no sentence.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The ids of sentence `i`.
-    pub fn get(&self, i: usize) -> &'a [u32] {
-        &self.ids[self.offsets[i]..self.offsets[i + 1]]
-    }
-}
-
 /// What a run learns from; rows of `tokens` and of the teacher belong together.
 pub struct TrainingData<'a> {
     /// The sentences, special tokens included, none longer than the student takes.
-    pub tokens: TokenRows<'a>,
+    pub tokens: &'a Tokens,
     /// Copies the teacher's vector of sentence i, `teacher_dim` numbers.
     pub teacher: &'a dyn Fn(usize, &mut [f32]),
     /// Principal directions, `[dim, teacher_dim]`.
@@ -76,7 +51,7 @@ pub struct TrainingData<'a> {
 /// Development pairs whose correlation is reported, never trained on nor selected by.
 pub struct DevSts<'a> {
     /// The sentences of the pairs.
-    pub tokens: TokenRows<'a>,
+    pub tokens: &'a Tokens,
     /// Spearman's correlation (times 100) from the vectors of those sentences, in their order.
     pub spearman: &'a dyn Fn(&Matrix) -> f64,
 }
@@ -117,9 +92,10 @@ pub fn train(
     let device = student.body.positions.device();
     let batches = Batches { order: recipe.order, size: recipe.batch_size, seed: recipe.seed };
     let epoch_of = |epoch| {
-        batches.epoch(epoch, (data.epoch)(epoch), |row| data.tokens.get(row as usize).len())
+        batches.epoch(epoch, (data.epoch)(epoch), |row| data.tokens.text(row as usize).len())
     };
-    let steps = (0..recipe.epochs).map(|epoch| (data.epoch)(epoch).len().div_ceil(recipe.batch_size) as u64);
+    let steps = (0..recipe.epochs)
+        .map(|epoch| (data.epoch)(epoch).len().div_ceil(recipe.batch_size) as u64);
     let steps: Vec<u64> = steps.collect();
     let total = steps.iter().sum();
     let schedule = Schedule::new(&recipe.schedule, total);
@@ -129,7 +105,8 @@ pub fn train(
     if let Some(checkpoint) = Checkpoint::open(&last_path)? {
         checkpoint.state.check_same(&state, &last_path)?;
         student = checkpoint.student(&student)?;
-        optimizer = Optimizer::resumed(recipe.optimizer, checkpoint.state.step, checkpoint.moments()?);
+        optimizer =
+            Optimizer::resumed(recipe.optimizer, checkpoint.state.step, checkpoint.moments()?);
         state = checkpoint.state;
         progress.note(&format!("resumed at step {} of {total}", state.step));
     }
@@ -189,9 +166,16 @@ pub fn train(
                     checkpoint::save_student(&best_path, &student, &state)?;
                 }
             }
-            if state.step.is_multiple_of(recipe.checkpoint_every as u64) || is_last || interrupt::requested() {
+            if state.step.is_multiple_of(recipe.checkpoint_every as u64)
+                || is_last
+                || interrupt::requested()
+            {
                 checkpoint::save(&last_path, &student, &optimizer, &state)?;
-                interrupt::check(&format!("step {} of {total} is in `{}`", state.step, last_path.display()))?;
+                interrupt::check(&format!(
+                    "step {} of {total} is in `{}`",
+                    state.step,
+                    last_path.display()
+                ))?;
             }
             watch.resume();
         }
@@ -203,7 +187,14 @@ pub fn train(
     };
     let best_step = state.best.map_or(state.step, |(_, step)| step);
     let sentences_per_second = watch.sentences_per_second();
-    Ok(Outcome { last: student, best, best_step, metrics: measured, steps: total, sentences_per_second })
+    Ok(Outcome {
+        last: student,
+        best,
+        best_step,
+        metrics: measured,
+        steps: total,
+        sentences_per_second,
+    })
 }
 
 fn diverged(step: u64, loss: f64, norm: f64, last: &Path) -> Error {
@@ -212,8 +203,10 @@ fn diverged(step: u64, loss: f64, norm: f64, last: &Path) -> Error {
     } else {
         "no checkpoint was written yet".to_owned()
     };
-    Error::input(format!("loss {loss}, gradient norm {norm} at step {step}, expected finite; {kept}"))
-        .hint("--set schedule.learning_rate=1e-4")
+    Error::input(format!(
+        "loss {loss}, gradient norm {norm} at step {step}, expected finite; {kept}"
+    ))
+    .hint("--set schedule.learning_rate=1e-4")
 }
 
 fn words_of(line: &Metrics, measured: &Metrics) -> String {
@@ -274,7 +267,7 @@ impl TrainingData<'_> {
     }
 
     fn batch(&self, rows: &[u32], student: &Student) -> PackedBatch {
-        PackedBatch::new(rows.iter().map(|&row| self.tokens.get(row as usize)), &student.config)
+        PackedBatch::new(rows.iter().map(|&row| self.tokens.text(row as usize)), &student.config)
     }
 
     /// Projected and full-width teacher vectors of `rows`: `[rows, dim]` and `[rows, teacher_dim]`.
@@ -304,13 +297,16 @@ impl TrainingData<'_> {
     fn evaluate(&self, recipe: &Recipe, student: &Student) -> Metrics {
         let mut metrics = Metrics::default();
         if !self.held_back.is_empty() {
-            let texts: Vec<_> = self.held_back.iter().map(|&row| self.tokens.get(row as usize)).collect();
+            let texts: Vec<_> =
+                self.held_back.iter().map(|&row| self.tokens.text(row as usize)).collect();
             let (mut cosine, mut squares) = (0.0, 0.0);
             for (rows, texts) in self.held_back.chunks(1024).zip(texts.chunks(1024)) {
                 let (targets, _) = self.targets(recipe, rows, &Device::flex());
                 let targets = crate::student::numbers(targets);
                 let output = student.embed(texts);
-                for (a, b) in output.data.chunks_exact(output.dim).zip(targets.chunks_exact(output.dim)) {
+                for (a, b) in
+                    output.data.chunks_exact(output.dim).zip(targets.chunks_exact(output.dim))
+                {
                     let [dot, aa, bb] = [product(a, b), product(a, a), product(b, b)];
                     cosine += if aa * bb > 0.0 { dot / (aa * bb).sqrt() } else { 0.0 };
                     squares += (aa - 2.0 * dot + bb) / output.dim as f64;
@@ -321,7 +317,7 @@ impl TrainingData<'_> {
             metrics.dev_mse = Some(100.0 * squares / count);
         }
         if let Some(sts) = &self.dev_sts {
-            let texts: Vec<_> = (0..sts.tokens.len()).map(|i| sts.tokens.get(i)).collect();
+            let texts: Vec<_> = (0..sts.tokens.len()).map(|i| sts.tokens.text(i)).collect();
             metrics.dev_sts = Some((sts.spearman)(&student.embed(&texts)));
         }
         metrics

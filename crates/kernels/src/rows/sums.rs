@@ -27,7 +27,7 @@ pub(super) fn sum_over(a: &[f32], b: &[f32], term: impl Fn(f32, f32, f32) -> f32
 /// `Σ a·b`.
 #[inline(always)]
 pub(super) fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
-    sum_over(a, b, |a, b, sum| multiply_add::<FUSED>(a, b, sum))
+    sum_over(a, b, multiply_add::<FUSED>)
 }
 
 kernel! {

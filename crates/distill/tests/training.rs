@@ -1,0 +1,289 @@
+//! Claims about whole training runs, on students small enough to train in a blink.
+#![expect(clippy::unwrap_used, reason = "a test's panic is its message")]
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::Device;
+use hpd_distill::random::Random;
+use hpd_distill::recipe::{Activation, Recipe};
+use hpd_distill::student::{HeadShape, Student};
+use hpd_distill::train::{METRICS, Outcome, TrainingData, train};
+use hpd_encoder::{EncoderConfig, ModelType, Tokens};
+use hpd_files::{Result, Silent};
+
+const TEACHER_DIM: usize = 12;
+const SENTENCES: usize = 60;
+
+/// Sentences of 3 to 12 tokens with teacher vectors that are a function of their words.
+struct Data {
+    tokens: Tokens,
+    teacher: Vec<Vec<f32>>,
+    components: Vec<f32>,
+    mean: Vec<f32>,
+    held_back: Vec<u32>,
+}
+
+impl Data {
+    fn new() -> Self {
+        let mut random = Random::new(5, &[]);
+        let words: Vec<Vec<f32>> =
+            (0..50).map(|_| (0..TEACHER_DIM).map(|_| random.normal()).collect()).collect();
+        let mut tokens = Tokens { offsets: vec![0], ..Tokens::default() };
+        let mut teacher = Vec::new();
+        for _ in 0..SENTENCES {
+            let sentence: Vec<u32> =
+                (0..3 + random.below(10)).map(|_| random.below(50) as u32).collect();
+            let sum = |d: usize| sentence.iter().map(|&word| words[word as usize][d]).sum::<f32>();
+            teacher.push((0..TEACHER_DIM).map(sum).collect());
+            tokens.ids.extend(sentence);
+            tokens.offsets.push(tokens.ids.len());
+        }
+        let mut components = vec![0.0; 8 * TEACHER_DIM];
+        (0..8).for_each(|d| components[d * TEACHER_DIM + d] = 1.0);
+        let held_back = (50..SENTENCES as u32).collect();
+        Self { tokens, teacher, components, mean: vec![0.1; TEACHER_DIM], held_back }
+    }
+
+    fn run(
+        &self,
+        recipe: &Recipe,
+        folder: &Path,
+        teacher: &dyn Fn(usize, &mut [f32]),
+    ) -> Result<Outcome> {
+        let data = TrainingData {
+            tokens: &self.tokens,
+            teacher,
+            components: &self.components,
+            mean: &self.mean,
+            epoch: &|_| (0..50).collect(),
+            held_back: &self.held_back,
+            dev_sts: None,
+            fingerprints: BTreeMap::from([("sentences".to_owned(), "abc".to_owned())]),
+        };
+        train(recipe, student(recipe), &data, folder, &Silent)
+    }
+
+    fn copy(&self, i: usize, numbers: &mut [f32]) {
+        numbers.copy_from_slice(&self.teacher[i]);
+    }
+}
+
+fn config() -> EncoderConfig {
+    EncoderConfig {
+        model_type: ModelType::Bert,
+        hidden_size: 16,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        intermediate_size: 32,
+        vocab_size: 50,
+        max_position_embeddings: 16,
+        type_vocab_size: 2,
+        layer_norm_eps: 1e-12,
+        hidden_act: hpd_encoder::Activation::Gelu,
+        pad_token_id: 0,
+    }
+}
+
+fn student(recipe: &Recipe) -> Student {
+    let head = HeadShape {
+        dim: recipe.dim,
+        bias: recipe.head.bias,
+        activation: recipe.head.activation,
+        normalize: recipe.normalize,
+    };
+    Student::fresh(config(), head, recipe.seed, &Device::flex().autodiff()).unwrap()
+}
+
+fn recipe(name: &str) -> Recipe {
+    let mut recipe = Recipe::load(name).unwrap();
+    for (key, value) in [
+        ("dim", "8"),
+        ("batch_size", "8"),
+        ("epochs", "2"),
+        ("evaluate_every", "4"),
+        ("checkpoint_every", "3"),
+        ("schedule.warmup_steps", "2"),
+        ("schedule.warmup_ratio", "0"),
+        ("schedule.learning_rate", "1e-2"),
+    ] {
+        let _ = recipe.set(key, value);
+    }
+    recipe.schedule.warmup_ratio = 0.0;
+    recipe.schedule.warmup_steps = 2;
+    recipe
+}
+
+fn bits(student: &Student) -> Vec<(String, Vec<u32>)> {
+    let bits = |data: Vec<f32>| data.into_iter().map(f32::to_bits).collect();
+    student.tensors().into_iter().map(|tensor| (tensor.name, bits(tensor.data))).collect()
+}
+
+/// The metrics without the one field that is a time.
+fn course(folder: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(folder.join(METRICS)).unwrap();
+    let line = |line: &str| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("sentences_per_second");
+        // A mean over the steps since the last line restarts with the process.
+        line.as_object_mut().unwrap().remove("loss");
+        line
+    };
+    text.lines().map(line).collect()
+}
+
+fn in_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+/// Runs until the teacher is asked for the `limit`-th vector, and dies there.
+fn killed_after(data: &Data, recipe: &Recipe, folder: &Path, limit: usize) {
+    let asked = AtomicUsize::new(0);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let died = catch_unwind(AssertUnwindSafe(|| {
+        data.run(recipe, folder, &|i, numbers| {
+            assert!(asked.fetch_add(1, Ordering::SeqCst) < limit, "killed");
+            data.copy(i, numbers);
+        })
+    }));
+    std::panic::set_hook(hook);
+    assert!(died.is_err());
+}
+
+#[test]
+fn stopped_and_resumed_is_never_stopped() {
+    let data = Data::new();
+    for (name, threads) in [("hpd", 1), ("hpd2022", 1), ("hpd", 2)] {
+        let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut recipe = recipe(name);
+        recipe.dropout = 0.1;
+        in_threads(threads, || {
+            let teacher = |i: usize, numbers: &mut [f32]| data.copy(i, numbers);
+            let expected = data.run(&recipe, whole.path(), &teacher).unwrap();
+            for limit in [20, 70, 60] {
+                killed_after(&data, &recipe, stopped.path(), limit);
+            }
+            let found = data.run(&recipe, stopped.path(), &teacher).unwrap();
+            assert_eq!(bits(&found.last), bits(&expected.last), "{name}");
+            assert_eq!(bits(&found.best), bits(&expected.best), "{name}");
+            assert_eq!(found.best_step, expected.best_step);
+        });
+        assert_eq!(course(stopped.path()), course(whole.path()));
+    }
+}
+
+#[test]
+fn a_finished_run_is_finished_when_asked_again() {
+    let (data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    let recipe = recipe("hpd");
+    let teacher = |i: usize, numbers: &mut [f32]| data.copy(i, numbers);
+    let first = data.run(&recipe, folder.path(), &teacher).unwrap();
+    let again = data.run(&recipe, folder.path(), &teacher).unwrap();
+    assert_eq!(bits(&first.last), bits(&again.last));
+    assert_eq!(bits(&first.best), bits(&again.best));
+}
+
+#[test]
+fn the_student_learns_the_teacher() {
+    let (data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    let mut recipe = recipe("hpd");
+    recipe.epochs = 40;
+    recipe.matryoshka = vec![4];
+    let outcome = data.run(&recipe, folder.path(), &|i, numbers| data.copy(i, numbers)).unwrap();
+    let course = course(folder.path());
+    let cosine = |line: &serde_json::Value| line["loss_cosine"].as_f64();
+    let losses: Vec<f64> = course.iter().filter_map(cosine).collect();
+    assert!(losses[losses.len() - 1] < 0.25 * losses[0], "{losses:?}");
+    assert!(outcome.metrics.dev_cosine.unwrap() > 0.5);
+}
+
+#[test]
+fn the_released_recipe_learns_too() {
+    let (data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    let mut recipe = recipe("hpd2022");
+    recipe.epochs = 60;
+    recipe.dropout = 0.0;
+    recipe.schedule.learning_rate = 2e-3;
+    // Targets within tanh's range.
+    let teacher = |i: usize, numbers: &mut [f32]| {
+        data.copy(i, numbers);
+        let norm = numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
+        numbers.iter_mut().for_each(|x| *x /= norm);
+    };
+    data.run(&recipe, folder.path(), &teacher).unwrap();
+    let mses: Vec<f64> =
+        course(folder.path()).iter().filter_map(|line| line["loss_mse"].as_f64()).collect();
+    assert!(mses[mses.len() - 1] < 0.7 * mses[0], "{mses:?}");
+}
+
+#[test]
+fn another_recipe_or_other_data_are_not_resumed() {
+    let (data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    let mut recipe = recipe("hpd");
+    killed_after(&data, &recipe, folder.path(), 40);
+    recipe.seed = 2;
+    let error = data.run(&recipe, folder.path(), &|i, numbers| data.copy(i, numbers)).unwrap_err();
+    assert!(
+        error.to_string().contains("its recipe has `seed = 1`, the one given has `seed = 2`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint() {
+    let (data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    let asked = AtomicUsize::new(0);
+    let error = data.run(&recipe("hpd"), folder.path(), &|i, numbers| {
+        data.copy(i, numbers);
+        if asked.fetch_add(1, Ordering::SeqCst) == 44 {
+            numbers[0] = f32::NAN;
+        }
+    });
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("at step") && message.contains("stands"), "{message}");
+}
+
+#[test]
+fn a_sentence_alone_is_itself_in_a_batch() {
+    let (data, recipe) = (Data::new(), recipe("hpd"));
+    let student = student(&recipe);
+    let texts: Vec<&[u32]> = (0..SENTENCES).map(|i| data.tokens.text(i)).collect();
+    let together = student.embed(&texts);
+    for (i, text) in texts.iter().enumerate() {
+        let alone = student.embed(&[text]);
+        let off = alone.data.iter().zip(together.row(i)).map(|(a, b)| (a - b).abs());
+        assert!(off.fold(0.0, f32::max) < 1e-6);
+    }
+}
+
+#[test]
+fn layers_are_cut_from_a_folder_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EncoderConfig { num_hidden_layers: 3, ..config() };
+    let head = HeadShape { dim: 8, bias: false, activation: Activation::Identity, normalize: true };
+    let device = Device::flex().autodiff();
+    let teacher = Student::fresh(config.clone(), head, 4, &device).unwrap();
+    let tensors = teacher.tensors();
+    let named = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor));
+    let file = folder.path().join("model.safetensors");
+    std::fs::write(file, safetensors::serialize(named, None).unwrap()).unwrap();
+    let text = serde_json::to_string(&config).unwrap();
+    std::fs::write(folder.path().join("config.json"), text).unwrap();
+
+    let pca: Vec<f32> = (0..8 * 16).map(|i| i as f32).collect();
+    let cut = Student::from_folder(folder.path(), &[0, 2], head, Some(&pca), 1, &device).unwrap();
+    let old: BTreeMap<_, _> = bits(&teacher).into_iter().collect();
+    for (name, numbers) in bits(&cut) {
+        let from = name.replace("encoder.layer.1.", "encoder.layer.2.");
+        if name == "head.weight" {
+            assert_eq!(numbers, pca.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+        } else {
+            assert_eq!(&numbers, &old[&from], "{name}");
+        }
+    }
+    let error = Student::from_folder(folder.path(), &[3], head, None, 1, &device).unwrap_err();
+    assert_eq!(error.to_string(), "layer 3 cannot be kept, the model has layers 0 to 2");
+}
