@@ -101,8 +101,7 @@ struct Module {
 
 #[derive(Default, Deserialize)]
 struct PromptsFile {
-    #[serde(default)]
-    prompts: BTreeMap<String, String>,
+    prompts: Option<BTreeMap<String, String>>,
     default_prompt_name: Option<String>,
 }
 
@@ -131,7 +130,7 @@ impl Folder {
             config,
             pooling: modules.pooling(path)?,
             head: modules.head(path)?,
-            prompts: prompts.prompts,
+            prompts: prompts.prompts.unwrap_or_default(),
             default_prompt_name: prompts.default_prompt_name,
         };
         folder.check_widths()?;

@@ -57,16 +57,18 @@ impl Head {
     }
 }
 
-/// Appends one vector of `width` to `rows`. When a prompt took all tokens of a text, nothing is `counted`.
+/// Appends one vector of `width` to `rows`. Nothing is `counted` when a prompt took all tokens of a text.
 fn pool(mode: PoolingMode, counted: &[f32], tokens: &[f32], width: usize, rows: &mut Vec<f32>) {
     let start = rows.len();
     let length = (counted.len() / width) as f32;
     match mode {
-        PoolingMode::Cls => {
-            let from = if counted.is_empty() { tokens } else { counted };
-            rows.extend_from_slice(&from[..width]);
+        PoolingMode::Cls if counted.is_empty() && !tokens.is_empty() => {
+            rows.extend_from_slice(&tokens[..width]);
         }
-        PoolingMode::Max if counted.is_empty() => rows.resize(start + width, 0.0),
+        PoolingMode::Cls | PoolingMode::Max if counted.is_empty() => {
+            rows.resize(start + width, 0.0)
+        }
+        PoolingMode::Cls => rows.extend_from_slice(&counted[..width]),
         PoolingMode::Max => {
             rows.extend_from_slice(&counted[..width]);
             fold(counted, &mut rows[start..], f32::max);

@@ -86,7 +86,18 @@ impl Tokenizer {
                 Error::model(format!("cannot truncate to {max_tokens} tokens")).caused_by(e)
             })?;
         let unknown_id = settings.unknown_token().and_then(|token| inner.token_to_id(token));
-        Ok(Self { inner, max_tokens, unknown_id })
+        let tokenizer = Self { inner, max_tokens, unknown_id };
+        tokenizer.check_special_tokens(folder, &path)?;
+        Ok(tokenizer)
+    }
+
+    /// The ids that frame a text stand in the file apart from the vocabulary.
+    fn check_special_tokens(&self, folder: &Folder, path: &Path) -> Result<()> {
+        let frame = self.encode("")?;
+        match frame.get_ids().iter().find(|id| **id as usize >= folder.config.vocab_size) {
+            Some(id) => Err(mismatch(&format!("a special token has the id {id}"), folder, path)),
+            None => Ok(()),
+        }
     }
 
     /// Longest text in tokens, special ones included.
@@ -149,15 +160,22 @@ fn refused(path: &Path, error: tokenizers::Error) -> Error {
 fn check_vocabulary(inner: &tokenizers::Tokenizer, folder: &Folder, path: &Path) -> Result<()> {
     let rows = folder.config.vocab_size;
     match inner.get_vocab(true).into_iter().max_by_key(|(_, id)| *id) {
-        Some((token, id)) if id as usize >= rows => Err(Error::mismatch(format!(
-            "`{}` gives `{token}` the id {id}, but `{}` has a `vocab_size` of {rows}",
-            path.display(),
-            folder.transformer.join("config.json").display()
-        ))
-        .hint("tokenizer and model must come from the same place")),
+        Some((token, id)) if id as usize >= rows => {
+            Err(mismatch(&format!("`{token}` has the id {id}"), folder, path))
+        }
         Some(_) => Ok(()),
         None => Err(Error::model(format!("`{}` has an empty vocabulary", path.display()))),
     }
+}
+
+fn mismatch(what: &str, folder: &Folder, path: &Path) -> Error {
+    Error::mismatch(format!(
+        "in `{}` {what}, but `{}` has a `vocab_size` of {}, which is how many rows the word embeddings have",
+        path.display(),
+        folder.transformer.join("config.json").display(),
+        folder.config.vocab_size
+    ))
+    .hint("take tokenizer and model from the same place")
 }
 
 /// The length to truncate at, proved to have room for a token besides the special ones.

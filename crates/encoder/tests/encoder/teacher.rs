@@ -3,11 +3,9 @@
 //! `HPD_TEACHER=/path/to/all-MiniLM-L6-v2 cargo test --release -p hpd-encoder`; the golden is made by
 //! `fixtures/encoder/make_encoder_goldens.py --teacher DIR`.
 
-mod golden;
-
 use std::path::Path;
 
-use golden::{Golden, fixtures};
+use crate::golden::{Golden, fixtures};
 use hpd_encoder::Model;
 
 #[test]

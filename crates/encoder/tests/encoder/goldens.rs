@@ -1,8 +1,6 @@
 //! Small random models against vectors that sentence-transformers gave (`fixtures/encoder/make_encoder_goldens.py`).
 
-mod golden;
-
-use golden::{Golden, fixtures};
+use crate::golden::{Golden, fixtures};
 use hpd_encoder::Model;
 
 fn check(name: &str) {

@@ -1,0 +1,249 @@
+//! Folders that are damaged or lie: each is an error that names the file, what was expected and what was found.
+
+use std::fs;
+use std::path::Path;
+
+use hpd_encoder::{EncodeOptions, Model};
+use hpd_files::Error;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::golden::{copy, edit};
+
+/// Opens a copy of a fixture after `damage`; it must fail.
+fn refused(name: &str, damage: impl FnOnce(&Path)) -> Error {
+    let folder = copy(name);
+    damage(folder.path());
+    Model::open(folder.path()).err().expect("a damaged folder must not open")
+}
+
+/// The message, its causes and its hint hold all of `expected`.
+fn assert_says(error: &Error, expected: &[&str]) {
+    let story = format!("{error:?}");
+    for words in expected {
+        assert!(story.contains(words), "{words:?} is not in: {story}");
+    }
+}
+
+fn remove(file: &str) -> impl FnOnce(&Path) {
+    move |folder| fs::remove_file(folder.join(file)).unwrap()
+}
+
+fn set(file: &'static str, field: &'static str, value: Value) -> impl FnOnce(&Path) {
+    move |folder| edit(&folder.join(file), |json| json[field] = value)
+}
+
+/// Rewrites the header of `model.safetensors` by replacing text of equal length.
+fn patch(from: &'static str, to: &'static str) -> impl FnOnce(&Path) {
+    assert_eq!(from.len(), to.len());
+    move |folder| {
+        let path = folder.join("model.safetensors");
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_is_none() {
+    let error = Model::open(Path::new("no/such/folder")).err().unwrap();
+    assert_says(&error, &["`no/such/folder` is not a model folder", "hint"]);
+}
+
+#[test]
+fn tensors_missing() {
+    assert_says(
+        &refused("bert_mean", remove("model.safetensors")),
+        &["has no `model.safetensors`"],
+    );
+    assert_says(
+        &refused("bert_heads", remove("2_Dense/model.safetensors")),
+        &["2_Dense", "model.safetensors"],
+    );
+    let shard = "model-00002-of-00002.safetensors";
+    assert_says(&refused("xlm_roberta_max", remove(shard)), &["cannot open", shard]);
+}
+
+#[test]
+fn a_pickle_is_refused_with_the_command_that_converts_it() {
+    let error = refused("bert_mean", |folder| {
+        fs::rename(folder.join("model.safetensors"), folder.join("pytorch_model.bin")).unwrap();
+    });
+    assert_says(
+        &error,
+        &[
+            "`pytorch_model.bin`",
+            "expected `model.safetensors`",
+            "hint: hpd export",
+            "--output NEW",
+        ],
+    );
+}
+
+#[test]
+fn tensors_cut_short() {
+    for length in [0, 5, 100, 20_000] {
+        let error = refused("bert_mean", |folder| {
+            let file =
+                fs::File::options().write(true).open(folder.join("model.safetensors")).unwrap();
+            file.set_len(length).unwrap();
+        });
+        assert_says(
+            &error,
+            &["model.safetensors` is not a whole safetensors file", &format!("({length} bytes)")],
+        );
+    }
+}
+
+#[test]
+fn headers_that_lie() {
+    for (from, to) in [("[36,36]", "[36,99]"), ("\"F32\"", "\"F64\""), ("\"dtype\"", "\"dtypo\"")] {
+        assert_says(&refused("bert_mean", patch(from, to)), &["not a whole safetensors file"]);
+    }
+    let error = refused("bert_mean", |folder| {
+        let path = folder.join("model.safetensors");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        fs::write(path, bytes).unwrap();
+    });
+    assert_says(&error, &["not a whole safetensors file"]);
+}
+
+#[test]
+fn shapes_that_disagree_with_the_configuration() {
+    assert_says(
+        &refused("bert_mean", set("config.json", "intermediate_size", json!(80))),
+        &["`encoder.layer.0.intermediate.dense.weight`", "has shape [78, 36], expected [80, 36]"],
+    );
+    assert_says(
+        &refused("bert_mean", set("config.json", "num_hidden_layers", json!(3))),
+        &["has no tensor `encoder.layer.2.attention.self.query.weight`"],
+    );
+    assert_says(
+        &refused("bert_heads", set("2_Dense/config.json", "in_features", json!(32))),
+        &["2_Dense/config.json` has `in_features` 32, expected 64"],
+    );
+    assert_says(
+        &refused("bert_heads", set("3_Dense/config.json", "bias", json!(true))),
+        &["3_Dense/model.safetensors` has no tensor `linear.bias`"],
+    );
+}
+
+#[test]
+fn numbers_that_are_none() {
+    let error = refused("bert_mean", |folder| {
+        let path = folder.join("model.safetensors");
+        let mut bytes = fs::read(&path).unwrap();
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        fs::write(path, bytes).unwrap();
+    });
+    assert_says(&error, &["holds NaN at position", "expected finite numbers"]);
+}
+
+#[test]
+fn json_that_is_none() {
+    for file in
+        ["config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json"]
+    {
+        let error =
+            refused("bert_mean", |folder| fs::write(folder.join(file), "{\"a\": ").unwrap());
+        assert_says(&error, &[file, "is not what it should be", "at line 1"]);
+    }
+    for file in ["config.json", "1_Pooling/config.json", "tokenizer.json"] {
+        assert_says(&refused("bert_mean", remove(file)), &["cannot read", file]);
+    }
+    for contents in ["", "{}", "[]", "{\"model\": null}"] {
+        let error = refused("bert_mean", |folder| {
+            fs::write(folder.join("tokenizer.json"), contents).unwrap();
+        });
+        assert_says(&error, &["tokenizer.json` is not a tokenizer"]);
+    }
+}
+
+#[test]
+fn tokenizer_and_vocabulary_that_disagree() {
+    let error = refused("bert_mean", |folder| {
+        edit(&folder.join("tokenizer.json"), |json| {
+            let words = json["model"]["vocab"].as_object_mut().unwrap();
+            words.insert("intruder".to_owned(), json!(5000));
+        });
+    });
+    assert_says(
+        &error,
+        &["tokenizer.json` `intruder` has the id 5000", "`vocab_size` of 300", "hint"],
+    );
+    let error = refused("bert_mean", |folder| {
+        edit(&folder.join("tokenizer.json"), |json| {
+            json["post_processor"]["special_tokens"]["[CLS]"]["ids"] = json!([5000]);
+        });
+    });
+    assert_says(&error, &["a special token has the id 5000", "`vocab_size` of 300"]);
+}
+
+#[test]
+fn what_is_not_computed_here_is_named() {
+    assert_says(
+        &refused("bert_mean", set("config.json", "model_type", json!("t5"))),
+        &["config.json`: `model_type` is \"t5\"", "expected one of", "bert"],
+    );
+    assert_says(
+        &refused("bert_mean", |folder| {
+            edit(&folder.join("modules.json"), |json| json[2]["type"] = json!("my_package.Whiten"));
+        }),
+        &["modules.json` lists", "my_package.Whiten", "expected `Transformer`, `Pooling`"],
+    );
+    assert_says(
+        &refused("roberta_new", set("1_Pooling/config.json", "pooling_mode", json!("lasttoken"))),
+        &["pooling mode `lasttoken` is not supported"],
+    );
+    let activation = json!("torch.nn.modules.activation.ReLU");
+    assert_says(
+        &refused("bert_heads", set("2_Dense/config.json", "activation_function", activation)),
+        &["2_Dense/config.json`: activation `torch.nn.modules.activation.ReLU` is not supported"],
+    );
+    assert_says(
+        &refused(
+            "bert_heads",
+            set("config_sentence_transformers.json", "default_prompt_name", json!("passage")),
+        ),
+        &["`default_prompt_name` `passage`"],
+    );
+}
+
+#[test]
+fn shards_stay_within_their_folder() {
+    let error = refused("xlm_roberta_max", |folder| {
+        edit(&folder.join("model.safetensors.index.json"), |json| {
+            json["weight_map"] = json!({"a": "../../secrets"});
+        });
+    });
+    assert_says(&error, &["names the file `../../secrets`, expected a file beside it"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// Any byte of any file may be wrong: the folder opens and encodes, or it is an error.
+    #[test]
+    fn a_wrong_byte_is_never_a_panic(
+        file in prop::sample::select(vec![
+            "model.safetensors", "config.json", "modules.json", "tokenizer_config.json", "1_Pooling/config.json",
+            "2_Dense/config.json", "2_Dense/model.safetensors", "sentence_bert_config.json",
+        ]),
+        place in 0.0_f64..1.0,
+        byte: u8,
+    ) {
+        let folder = copy("bert_heads");
+        let path = folder.path().join(file);
+        let mut bytes = fs::read(&path).unwrap();
+        // Headers are where lies are told.
+        let end = bytes.len().min(2000);
+        bytes[(place * end as f64) as usize] = byte;
+        fs::write(&path, bytes).unwrap();
+        if let Ok(model) = Model::open(folder.path()) {
+            let _ = model.encode(&["", "bread rises"], &EncodeOptions::default());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What holds for every model and text, whatever its vector is.
+
+use std::fs;
+
+use crate::golden::{Golden, copy, edit, fixtures};
+use hpd_encoder::{EncodeOptions, Model, OpenOptions, Prompt};
+use rayon::ThreadPoolBuilder;
+
+const MODELS: [&str; 4] = ["bert_mean", "bert_heads", "roberta_new", "xlm_roberta_max"];
+
+fn open(name: &str) -> Model {
+    Model::open(&fixtures().join(name)).unwrap()
+}
+
+fn texts() -> Vec<String> {
+    Golden::read(&fixtures().join("bert_mean/golden.json")).texts
+}
+
+fn repeated(times: usize) -> Vec<String> {
+    vec![texts(); times].concat()
+}
+
+fn encode(model: &Model, texts: &[String], threads: usize) -> Vec<f32> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| model.encode(texts, &EncodeOptions::default())).unwrap().rows.data
+}
+
+#[test]
+fn a_text_alone_has_the_bits_it_has_in_a_batch() {
+    for name in MODELS {
+        let (model, texts) = (open(name), texts());
+        let together = model.encode(&texts, &EncodeOptions::default()).unwrap().rows;
+        for (i, text) in texts.iter().enumerate() {
+            let alone = model.encode(&[text], &EncodeOptions::default()).unwrap().rows;
+            assert_eq!(alone.row(0), together.row(i), "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_leaves_no_trace() {
+    for name in MODELS {
+        // Enough tokens for several blocks and for products that rten-gemm cuts up.
+        let (model, texts) = (open(name), repeated(12));
+        let one = encode(&model, &texts, 1);
+        for threads in [2, 3, 8] {
+            assert!(encode(&model, &texts, threads) == one, "{name} on {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn one_model_serves_many_threads_at_once() {
+    let (model, texts) = (open("bert_mean"), repeated(4));
+    let expected = encode(&model, &texts, 2);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert!(encode(&model, &texts, 2) == expected));
+        }
+    });
+}
+
+#[test]
+fn no_texts_give_no_rows() {
+    let rows = open("bert_mean").encode::<&str>(&[], &EncodeOptions::default()).unwrap().rows;
+    assert_eq!((rows.len(), rows.dim), (0, 36));
+}
+
+#[test]
+fn truncated_texts_are_counted() {
+    let model = open("bert_mean");
+    assert_eq!(model.max_seq_length(), 24);
+    let long = "seven bridges ".repeat(30);
+    let found = model.encode(&["", "a", &long, &long], &EncodeOptions::default()).unwrap();
+    assert_eq!(found.truncated, 2);
+    assert_eq!(found.tokens, 2 + 3 + 24 + 24);
+}
+
+#[test]
+fn a_length_asked_for_replaces_that_of_the_folder() {
+    let folder = fixtures().join("bert_mean");
+    let open = |length| Model::open_with(&folder, &OpenOptions { max_seq_length: Some(length) });
+    let short = open(3).unwrap().encode(&["bread rises"], &EncodeOptions::default()).unwrap();
+    assert_eq!((short.tokens, short.truncated), (3, 1));
+    let message = open(65).err().unwrap().to_string();
+    assert!(message.contains("65 tokens") && message.contains("has 64 positions"), "{message}");
+    let message = open(2).err().unwrap().to_string();
+    assert!(message.contains("2 special tokens, expected at least 3"), "{message}");
+}
+
+#[test]
+fn fewer_dimensions_are_the_first_ones_made_unit_again() {
+    let model = open("bert_mean");
+    let whole = model.encode(&["bread rises"], &EncodeOptions::default()).unwrap().rows;
+    let options = |dimensions| EncodeOptions { dimensions: Some(dimensions), ..Default::default() };
+    let part = model.encode(&["bread rises"], &options(5)).unwrap().rows;
+    let length = whole.data[..5].iter().map(|x| x * x).sum::<f32>().sqrt();
+    for (part, whole) in part.data.iter().zip(&whole.data) {
+        assert!((part - whole / length).abs() < 1e-6);
+    }
+    for asked in [0, 37] {
+        let message = model.encode(&["a"], &options(asked)).unwrap_err().to_string();
+        assert!(
+            message.contains(&format!("{asked} dimensions")) && message.contains("have 36"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn prompts_are_words_in_front() {
+    let model = open("roberta_new");
+    let encode = |text: &str, prompt| {
+        let options = EncodeOptions { prompt, ..Default::default() };
+        model.encode(&[text], &options).map(|embeddings| embeddings.rows.data)
+    };
+    let no_prompt = || Prompt::Text(String::new());
+    let expected = encode("query: bread", no_prompt()).unwrap();
+    for prompt in [
+        Prompt::Default,
+        Prompt::Query,
+        Prompt::Named("query".into()),
+        Prompt::Text("query: ".into()),
+    ] {
+        assert_eq!(encode("bread", prompt).unwrap(), expected);
+    }
+    assert_ne!(encode("bread", no_prompt()).unwrap(), expected);
+    let message = encode("bread", Prompt::Named("passages".into())).unwrap_err().to_string();
+    assert!(message.contains("no prompt `passages`") && message.contains("`query`"), "{message}");
+}
+
+#[test]
+fn a_plain_transformers_folder_gets_mean_pooling() {
+    let plain = copy("bert_mean");
+    for name in ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"] {
+        fs::remove_file(plain.path().join(name)).unwrap();
+    }
+    let plain = Model::open(plain.path()).unwrap();
+    assert_eq!(plain.max_seq_length(), 64);
+    let normalized = EncodeOptions { normalize: true, ..Default::default() };
+    let short = &texts()[..20];
+    let expected = open("bert_mean").encode(short, &EncodeOptions::default()).unwrap().rows;
+    assert_eq!(plain.encode(short, &normalized).unwrap().rows, expected);
+}
+
+#[test]
+fn a_tokenizer_without_special_tokens_leaves_empty_texts_empty() {
+    for name in ["bert_mean", "xlm_roberta_max"] {
+        let folder = copy(name);
+        edit(&folder.path().join("tokenizer.json"), |json| {
+            json["post_processor"] = serde_json::Value::Null
+        });
+        let model = Model::open(folder.path()).unwrap();
+        let rows = model.encode(&["", "a", ""], &EncodeOptions::default()).unwrap().rows;
+        assert!(rows.row(0).iter().all(|x| *x == 0.0));
+        assert!(rows.row(1).iter().any(|x| *x != 0.0));
+    }
+}
+
+#[test]
+fn a_folder_is_named_by_its_tensors_unless_it_says_otherwise() {
+    let folder = copy("bert_heads");
+    let original = open("bert_heads").identity().clone();
+    assert_eq!(original.weights, original.space);
+    assert_eq!(Model::open(folder.path()).unwrap().identity(), &original);
+    let tensors = folder.path().join("3_Dense/model.safetensors");
+    let mut bytes = fs::read(&tensors).unwrap();
+    *bytes.last_mut().unwrap() ^= 0x80;
+    fs::write(&tensors, bytes).unwrap();
+    assert_ne!(Model::open(folder.path()).unwrap().identity(), &original);
+    fs::write(folder.path().join("hpd.json"), r#"{"weights": "w", "space": "s", "more": 1}"#)
+        .unwrap();
+    assert_eq!(Model::open(folder.path()).unwrap().identity().space, "s");
+}

@@ -1,0 +1,9 @@
+//! Tests of the whole room, from a folder to vectors; one binary, so that it is linked once.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod golden;
+mod goldens;
+mod hostile;
+mod invariants;
+mod teacher;
