@@ -4,12 +4,12 @@
 //! under `student.`, `first.` and `second.`, and a JSON header (the `checkpoint` entry of its metadata). It is
 //! written beside the old one and renamed over it, so one whole checkpoint stands at any moment.
 
-use std::collections::BTreeMap;
-use std::io::Write;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use hpd_files::atomic::AtomicFile;
-use hpd_files::{Error, Result};
+use hpd_files::{Error, Result, atomic};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
@@ -80,10 +80,10 @@ fn first_difference<'a>(a: &'a str, b: &'a str) -> Option<(&'a str, &'a str)> {
 pub fn save(path: &Path, student: &Student, optimizer: &Optimizer, state: &RunState) -> Result<()> {
     let mut tensors = student_tensors(student);
     for (name, moments) in optimizer.moments() {
-        tensors.push(Numbers::flat(format!("first.{name}"), moments.first.clone()));
-        tensors.push(Numbers::flat(format!("second.{name}"), moments.second.clone()));
+        tensors.push(Numbers::flat(format!("first.{name}"), &moments.first));
+        tensors.push(Numbers::flat(format!("second.{name}"), &moments.second));
     }
-    write(path, tensors, state)
+    write(path, &tensors, state)
 }
 
 /// Writes `student` alone, for the best one so far.
@@ -91,7 +91,7 @@ pub fn save(path: &Path, student: &Student, optimizer: &Optimizer, state: &RunSt
 /// # Errors
 /// As [`save`].
 pub fn save_student(path: &Path, student: &Student, state: &RunState) -> Result<()> {
-    write(path, student_tensors(student), state)
+    write(path, &student_tensors(student), state)
 }
 
 /// A checkpoint opened.
@@ -198,20 +198,20 @@ impl Tensors<'_> {
     }
 }
 
-/// A tensor on its way into a file.
-struct Numbers {
+/// A tensor on its way into a file: borrowed where it can be, since moments are most of a checkpoint.
+struct Numbers<'a> {
     name: String,
     shape: Vec<usize>,
-    numbers: Vec<f32>,
+    numbers: Cow<'a, [f32]>,
 }
 
-impl Numbers {
-    fn flat(name: String, numbers: Vec<f32>) -> Self {
-        Self { name, shape: vec![numbers.len()], numbers }
+impl<'a> Numbers<'a> {
+    fn flat(name: String, numbers: &'a [f32]) -> Self {
+        Self { name, shape: vec![numbers.len()], numbers: numbers.into() }
     }
 }
 
-impl View for &Numbers {
+impl View for &Numbers<'_> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
@@ -220,31 +220,36 @@ impl View for &Numbers {
         &self.shape
     }
 
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+    fn data(&self) -> Cow<'_, [u8]> {
         bytemuck::cast_slice(&self.numbers).into()
     }
 
     fn data_len(&self) -> usize {
-        size_of_val(self.numbers.as_slice())
+        size_of_val(&*self.numbers)
     }
 }
 
-fn student_tensors(student: &Student) -> Vec<Numbers> {
+fn student_tensors(student: &Student) -> Vec<Numbers<'static>> {
     let named = |tensor: hpd_encoder::tensor::Tensor| Numbers {
         name: format!("student.{}", tensor.name),
         shape: tensor.shape,
-        numbers: tensor.data,
+        numbers: tensor.data.into(),
     };
     student.tensors().into_iter().map(named).collect()
 }
 
-fn write(path: &Path, tensors: Vec<Numbers>, state: &RunState) -> Result<()> {
-    let fail = |e: String| Error::io("write", path, std::io::Error::other(e));
-    let header = serde_json::to_string(state).map_err(|e| fail(e.to_string()))?;
-    let metadata = std::collections::HashMap::from([(HEADER.to_owned(), header)]);
+fn write(path: &Path, tensors: &[Numbers<'_>], state: &RunState) -> Result<()> {
+    let failed =
+        |e: &dyn std::fmt::Display| Error::io("write", path, std::io::Error::other(e.to_string()));
+    let header = serde_json::to_string(state).map_err(|e| failed(&e))?;
+    let metadata = HashMap::from([(HEADER.to_owned(), header)]);
     let views = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor));
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
-    let mut file = AtomicFile::create(path)?;
-    file.write_all(&bytes).map_err(|e| Error::io("write", path, e))?;
-    file.commit()
+    atomic::create_parent(path)?;
+    let unfinished = atomic::sibling(path, "unfinished");
+    // Tensor by tensor: in one piece, a checkpoint would need its size in memory once more.
+    let written = safetensors::serialize_to_file(views, Some(metadata), &unfinished);
+    written.map_err(|e| failed(&e))?;
+    let file = File::open(&unfinished).and_then(|file| file.sync_all());
+    file.map_err(|e| Error::io("sync", &unfinished, e))?;
+    atomic::rename(&unfinished, path)
 }

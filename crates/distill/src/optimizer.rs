@@ -249,3 +249,141 @@ fn decays(name: &str, embeddings: bool) -> bool {
         _ => name.ends_with("weight") || name == "head",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loss::loss;
+    use crate::recipe::{Activation, Recipe};
+    use crate::student::{DropoutSites, HeadShape};
+    use burn::tensor::Device;
+    use hpd_encoder::{EncoderConfig, ModelType};
+
+    const TEXTS: [&[u32]; 4] = [&[1, 2, 3], &[4, 5, 6, 7], &[2, 8], &[9, 3, 1, 1]];
+
+    fn student() -> Student {
+        let config = EncoderConfig {
+            model_type: ModelType::Roberta,
+            hidden_size: 8,
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            intermediate_size: 12,
+            vocab_size: 12,
+            max_position_embeddings: 10,
+            type_vocab_size: 1,
+            layer_norm_eps: 1e-5,
+            hidden_act: hpd_encoder::Activation::Gelu,
+            pad_token_id: 1,
+        };
+        let head = HeadShape { dim: 4, bias: true, activation: Activation::Tanh, normalize: true };
+        Student::fresh(config, head, 3, &Device::flex().autodiff()).unwrap()
+    }
+
+    /// One step on a batch of `texts`; returns the student, its gradient's length and its gradients.
+    fn step(
+        recipe: &OptimizerRecipe,
+        student: Student,
+        texts: &[&[u32]],
+        rate: f64,
+    ) -> (Student, f64, Optimizer) {
+        let mut optimizer = Optimizer::new(*recipe);
+        let (student, norm) = step_with(&mut optimizer, student, texts, rate);
+        (student, norm, optimizer)
+    }
+
+    fn step_with(
+        optimizer: &mut Optimizer,
+        student: Student,
+        texts: &[&[u32]],
+        rate: f64,
+    ) -> (Student, f64) {
+        let batch = PackedBatch::new(texts.iter().copied(), &student.config);
+        let words = student.word_rows(&batch).require_grad();
+        let output = student.forward(&batch, words.clone(), &mut DropoutSites::none());
+        let device = Device::flex().autodiff();
+        let target = |width: usize| {
+            let numbers = (0..texts.len() * width).map(|i| (i as f32 * 1.7).sin()).collect();
+            Tensor::<2>::from_data(TensorData::new(numbers, [texts.len(), width]), &device)
+        };
+        let mut recipe = Recipe::load("hpd").unwrap();
+        recipe.dim = 4;
+        let total = loss(&recipe, output, target(4), target(9)).total;
+        optimizer.step(student, &batch, &words, total.backward(), rate)
+    }
+
+    fn hpd() -> OptimizerRecipe {
+        Recipe::load("hpd").unwrap().optimizer
+    }
+
+    #[test]
+    fn every_parameter_receives_a_gradient_and_moves() {
+        let before = student();
+        let (after, norm, optimizer) = step(&hpd(), before.clone(), &TEXTS, 1e-3);
+        assert!(norm > 0.0);
+        let (before, after) = (before.tensors(), after.tensors());
+        for (before, after) in before.iter().zip(&after) {
+            assert_ne!(before.data, after.data, "{}", before.name);
+        }
+        for (name, moments) in optimizer.moments() {
+            assert!(moments.first.iter().any(|&m| m != 0.0), "{name}");
+        }
+        // Query, key and value share a matrix and a bias here: 4 tensors of each layer less than in files.
+        assert_eq!(optimizer.moments().len(), after.len() - 2 * 4);
+    }
+
+    #[test]
+    fn a_gradient_longer_than_the_clip_is_cut_over_all_parameters() {
+        let mut recipe = hpd();
+        // Without momentum's help the first moments are the gradient itself, scaled.
+        (recipe.beta1, recipe.clip_norm) = (0.0, 0.01);
+        let (_, norm, optimizer) = step(&recipe, student(), &TEXTS, 0.0);
+        let squares = |m: &Moments| m.first.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+        let cut = optimizer.moments().values().map(squares).sum::<f64>().sqrt();
+        assert!(norm > 0.01 && (cut - 0.01).abs() < 1e-6, "{norm} {cut}");
+    }
+
+    #[test]
+    fn lazy_embeddings_leave_absent_words_alone_and_dense_ones_do_not() {
+        let row = |student: &Student, word: usize| student.words[word * 8..][..8].to_vec();
+        let mut recipe = hpd();
+        let first = student();
+        let mut optimizer = Optimizer::new(recipe);
+        let (second, _) = step_with(&mut optimizer, first.clone(), &TEXTS, 1e-2);
+        let (third, _) = step_with(&mut optimizer, second.clone(), &TEXTS[..1], 1e-2);
+        assert_eq!(row(&first, 11), row(&second, 11));
+        assert_eq!(row(&second, 9), row(&third, 9));
+        assert_ne!(row(&second, 2), row(&third, 2));
+
+        (recipe.lazy_embeddings, recipe.decay_embeddings) = (false, true);
+        let mut optimizer = Optimizer::new(recipe);
+        let (second, _) = step_with(&mut optimizer, first.clone(), &TEXTS, 1e-2);
+        let (third, _) = step_with(&mut optimizer, second.clone(), &TEXTS[..1], 1e-2);
+        let decayed: Vec<f32> = row(&first, 11).iter().map(|x| x * (1.0 - 1e-2 * 0.01)).collect();
+        assert_eq!(row(&second, 11), decayed);
+        assert_ne!(row(&second, 9), row(&third, 9), "its moments move it on");
+    }
+
+    #[test]
+    fn matrices_decay_and_biases_norms_and_embeddings_do_not() {
+        let mut recipe = hpd();
+        // A gradient cut to nothing leaves decay alone at work.
+        (recipe.clip_norm, recipe.weight_decay) = (1e-30, 0.5);
+        let before = student();
+        let (after, _, _) = step(&recipe, before.clone(), &TEXTS, 0.1);
+        for (before, after) in before.tensors().iter().zip(&after.tensors()) {
+            let is_matrix = before.shape.len() == 2 && !before.name.starts_with("embeddings");
+            let factor = if is_matrix { 1.0 - 0.1 * 0.5 } else { 1.0 };
+            let near = |(a, b): (&f32, &f32)| (a * factor - b).abs() < 1e-6;
+            assert!(before.data.iter().zip(&after.data).all(near), "{}", before.name);
+        }
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_moves_nothing() {
+        let mut before = student();
+        before.words[3 * 8] = f32::INFINITY;
+        let (after, norm, optimizer) = step(&hpd(), before.clone(), &TEXTS, 1e-2);
+        assert!(!norm.is_finite() && optimizer.moments().is_empty());
+        assert_eq!(before.words, after.words);
+    }
+}

@@ -16,6 +16,7 @@ mod attention;
 mod dropout;
 mod kernel;
 mod norm;
+mod product;
 #[cfg(test)]
 mod reference;
 mod sums;

@@ -185,7 +185,7 @@ fn layer_norm_gradient(
 #[derive(Clone, Debug)]
 struct AttentionState {
     qkv: FlexTensor,
-    /// `[Σ heads · length²]`: the probabilities of each sentence, one sentence after another.
+    /// The probabilities of each sentence (see [`rows::attention`]), one sentence after another.
     probabilities: FlexTensor,
     packing: Packing,
     heads: usize,
@@ -212,8 +212,7 @@ fn cut<'a>(
     shapes: &[AttentionShape],
     size: impl Fn(&AttentionShape) -> usize,
 ) -> Vec<&'a [f32]> {
-    let mut next = |shape| numbers.split_off(..size(shape)).unwrap_or_default();
-    shapes.iter().map(|shape| next(shape)).collect()
+    shapes.iter().map(|shape| numbers.split_off(..size(shape)).unwrap_or_default()).collect()
 }
 
 /// [`cut`] for writing.
@@ -222,8 +221,7 @@ fn cut_mut<'a>(
     shapes: &[AttentionShape],
     size: impl Fn(&AttentionShape) -> usize,
 ) -> Vec<&'a mut [f32]> {
-    let mut next = |shape| numbers.split_off_mut(..size(shape)).unwrap_or_default();
-    shapes.iter().map(|shape| next(shape)).collect()
+    shapes.iter().map(|shape| numbers.split_off_mut(..size(shape)).unwrap_or_default()).collect()
 }
 
 fn of_qkv(shape: &AttentionShape) -> usize {
@@ -232,10 +230,6 @@ fn of_qkv(shape: &AttentionShape) -> usize {
 
 fn of_context(shape: &AttentionShape) -> usize {
     shape.tokens * shape.width
-}
-
-fn of_probabilities(shape: &AttentionShape) -> usize {
-    shape.heads * shape.tokens * shape.tokens
 }
 
 fn attention(
@@ -248,11 +242,11 @@ fn attention(
     let mut state = AttentionState { qkv, probabilities: empty(&[0]), packing, heads, dropout };
     let shapes = state.shapes();
     let mut context = empty(&[shape(&state.qkv)[0], shape(&state.qkv)[1] / 3]);
-    let mut probabilities = empty(&[shapes.iter().map(of_probabilities).sum()]);
+    let mut probabilities = empty(&[shapes.iter().map(AttentionShape::probabilities).sum()]);
     let pieces: Vec<_> = shapes
         .iter()
         .zip(cut(numbers(&state.qkv), &shapes, of_qkv))
-        .zip(cut_mut(numbers_mut(&mut probabilities), &shapes, of_probabilities))
+        .zip(cut_mut(numbers_mut(&mut probabilities), &shapes, AttentionShape::probabilities))
         .zip(cut_mut(numbers_mut(&mut context), &shapes, of_context))
         .collect();
     pieces.into_par_iter().for_each_init(Vec::new, |scratch, (((shape, qkv), p), context)| {
@@ -269,7 +263,7 @@ fn attention_gradient(state: &AttentionState, gradient: FlexTensor) -> FlexTenso
     let pieces: Vec<_> = shapes
         .iter()
         .zip(cut(numbers(&state.qkv), &shapes, of_qkv))
-        .zip(cut(numbers(&state.probabilities), &shapes, of_probabilities))
+        .zip(cut(numbers(&state.probabilities), &shapes, AttentionShape::probabilities))
         .zip(cut(numbers(&gradient), &shapes, of_context))
         .zip(cut_mut(numbers_mut(&mut at_qkv), &shapes, of_qkv))
         .collect();

@@ -2,7 +2,8 @@
 
 use super::activation::exp;
 use super::dropout::Dropout;
-use super::kernel::{kernel, multiply_add};
+use super::kernel::kernel;
+use super::product::{Rows, product};
 use super::sums::{dot, sum_over};
 
 /// The sizes of one sentence's attention.
@@ -32,62 +33,74 @@ impl AttentionShape {
         start..start + self.head_width()
     }
 
-    /// Dropout factors of the attention row of `query` in `head`.
+    /// Numbers in a row of probabilities: the tokens, rounded up to whole vectors.
+    pub fn padded(&self) -> usize {
+        self.tokens.next_multiple_of(8)
+    }
+
+    /// Numbers in the probabilities of all heads.
+    pub fn probabilities(&self) -> usize {
+        self.heads * self.tokens * self.padded()
+    }
+
+    /// Multiplies each number of a head's rows by its dropout factor.
     #[inline(always)]
-    fn factors(&self, head: usize, query: usize, factors: &mut [f32]) {
-        match &self.dropout {
-            Some(dropout) => {
-                let first = dropout.attention_row(self.first_token + query, self.heads, head);
-                dropout.fill(first, factors);
+    fn scale_by_dropout(&self, head: usize, rows: &mut [f32]) {
+        let Some(dropout) = &self.dropout else { return };
+        for (query, row) in rows.chunks_exact_mut(self.padded()).enumerate() {
+            let first = dropout.attention_row(self.first_token + query, self.heads, head);
+            for (key, x) in row.iter_mut().enumerate() {
+                *x *= dropout.factor(first.wrapping_add(key as u32));
             }
-            None => factors.fill(1.0),
         }
+    }
+
+    /// The probabilities as they are applied to the values: a copy in `dropped` if there is dropout.
+    #[inline(always)]
+    fn dropped<'a>(&self, head: usize, rows: &'a [f32], dropped: &'a mut [f32]) -> &'a [f32] {
+        if self.dropout.is_none() {
+            return rows;
+        }
+        dropped.copy_from_slice(rows);
+        self.scale_by_dropout(head, dropped);
+        dropped
     }
 
     fn check(&self, qkv: usize, probabilities: usize, context: usize) {
         assert_eq!(self.width % self.heads, 0);
         assert_eq!(qkv, self.tokens * 3 * self.width);
-        assert_eq!(probabilities, self.heads * self.tokens * self.tokens);
+        assert_eq!(probabilities, self.probabilities());
         assert_eq!(context, self.tokens * self.width);
     }
 }
 
-/// `target += factor · source`.
+/// Copies columns `columns` of `n` rows of `stride` numbers so that each becomes a row of `padded` numbers.
 #[inline(always)]
-fn add_scaled<const FUSED: bool>(target: &mut [f32], factor: f32, source: &[f32]) {
-    for (t, s) in target.iter_mut().zip(source) {
-        *t = multiply_add::<FUSED>(factor, *s, *t);
-    }
-}
-
-/// `output[j] = scale · Σ_d vector[d] · transposed[d][j]`: one row against all rows of a transposed matrix.
-#[inline(always)]
-fn products<const FUSED: bool>(vector: &[f32], transposed: &[f32], scale: f32, output: &mut [f32]) {
-    output.fill(0.0);
-    for (x, row) in vector.iter().zip(transposed.chunks_exact(output.len())) {
-        add_scaled::<FUSED>(output, x * scale, row);
-    }
-}
-
-/// Copies columns `columns` of rows of `stride` numbers so that each becomes a row.
-#[inline(always)]
-fn transpose(rows: &[f32], stride: usize, columns: std::ops::Range<usize>, output: &mut [f32]) {
-    let n = rows.len() / stride;
-    for (token, row) in rows.chunks_exact(stride).enumerate() {
-        for (d, x) in row[columns.clone()].iter().enumerate() {
-            output[d * n + token] = *x;
+fn transpose(
+    rows: &[f32],
+    stride: usize,
+    columns: std::ops::Range<usize>,
+    padded: usize,
+    output: &mut [f32],
+) {
+    for (token, row) in rows.chunks(stride).enumerate() {
+        for (x, column) in row[columns.clone()].iter().zip(output.chunks_exact_mut(padded)) {
+            column[token] = *x;
         }
     }
 }
 
+/// `row[..n] ← softmax(scale · row[..n])`, zeros behind.
 #[inline(always)]
-fn softmax_in_place<const FUSED: bool>(row: &mut [f32]) {
+fn softmax<const FUSED: bool>(row: &mut [f32], n: usize, scale: f32) {
+    let (row, padding) = row.split_at_mut(n);
+    padding.fill(0.0);
     let mut largest = f32::MIN;
     for x in row.iter() {
         largest = if *x > largest { *x } else { largest };
     }
     for x in row.iter_mut() {
-        *x = exp::<FUSED>(*x - largest);
+        *x = exp::<FUSED>((*x - largest) * scale);
     }
     let share = 1.0 / sum_over(row, row, |x, _, sum| sum + x);
     for x in row.iter_mut() {
@@ -95,14 +108,31 @@ fn softmax_in_place<const FUSED: bool>(row: &mut [f32]) {
     }
 }
 
+/// From the gradient at the probabilities `p` to that at the scores, in place.
+#[inline(always)]
+fn softmax_gradient<const FUSED: bool>(gradient: &mut [f32], p: &[f32], scale: f32) {
+    let mean = dot::<FUSED>(gradient, p);
+    for (g, p) in gradient.iter_mut().zip(p) {
+        *g = scale * p * (*g - mean);
+    }
+}
+
+/// Pieces of `scratch` of these sizes, whatever is in them.
+#[inline(always)]
+fn cut<const N: usize>(scratch: &mut Vec<f32>, sizes: [usize; N]) -> [&mut [f32]; N] {
+    scratch.resize(sizes.iter().sum::<usize>().max(scratch.len()), 0.0);
+    let mut rest = &mut scratch[..];
+    sizes.map(|size| rest.split_off_mut(..size).unwrap_or_default())
+}
+
 kernel! {
     /// `context = dropout(softmax(query · keyᵀ / √head_width)) · value`, head by head.
     ///
     /// # Shapes
     /// - `qkv`: `[tokens, 3·width]`, a row is query, key, value
-    /// - `probabilities`: `[heads, tokens, tokens]`, written: the softmax before dropout
+    /// - `probabilities`: `[heads, tokens, padded]`, written: the softmax before dropout, then zeros
     /// - `context`: `[tokens, width]`, written
-    /// - `scratch`: any; grows to `(head_width + 1) · tokens`
+    /// - `scratch`: any; grows to what a head needs
     pub fn attention(
         shape: &AttentionShape,
         qkv: &[f32],
@@ -111,24 +141,23 @@ kernel! {
         scratch: &mut Vec<f32>,
     ) {
         shape.check(qkv.len(), probabilities.len(), context.len());
-        let (n, stride, head_width) = (shape.tokens, 3 * shape.width, shape.head_width());
+        let (n, padded, stride) = (shape.tokens, shape.padded(), 3 * shape.width);
         if n == 0 { return }
-        scratch.resize((head_width + 1) * n, 0.0);
-        let (keys, factors) = scratch.split_at_mut(head_width * n);
+        let head_width = shape.head_width();
+        let [keys, dropped] = cut(scratch, [head_width * padded, n * padded]);
         let scale = 1.0 / (head_width as f32).sqrt();
-        context.fill(0.0);
-        for (head, probabilities) in probabilities.chunks_exact_mut(n * n).enumerate() {
-            transpose(qkv, stride, shape.columns(1, head), keys);
-            for (token, row) in probabilities.chunks_exact_mut(n).enumerate() {
-                let query = &qkv[token * stride..][shape.columns(0, head)];
-                products::<FUSED>(query, keys, scale, row);
-                softmax_in_place::<FUSED>(row);
-                shape.factors(head, token, factors);
-                let target = &mut context[token * shape.width..][shape.columns(0, head)];
-                for ((p, factor), other) in row.iter().zip(factors.iter()).zip(qkv.chunks_exact(stride)) {
-                    add_scaled::<FUSED>(target, p * factor, &other[shape.columns(2, head)]);
-                }
+        for (head, probabilities) in probabilities.chunks_exact_mut(n * padded).enumerate() {
+            let [query, key, value] = [0, 1, 2].map(|part| shape.columns(part, head));
+            transpose(qkv, stride, key, padded, keys);
+            let queries = Rows::new(&qkv[query.start..], stride);
+            product::<FUSED>(queries, Rows::new(keys, padded), [n, head_width, padded], probabilities, padded);
+            for row in probabilities.chunks_exact_mut(padded) {
+                softmax::<FUSED>(row, n, scale);
             }
+            let applied = shape.dropped(head, probabilities, dropped);
+            let values = Rows::new(&qkv[value.start..], stride);
+            let target = &mut context[query.start..];
+            product::<FUSED>(Rows::new(applied, padded), values, [n, n, head_width], target, shape.width);
         }
     }
 }
@@ -137,8 +166,7 @@ kernel! {
     /// From the gradient at `context` to that at `qkv`.
     ///
     /// # Shapes
-    /// As [`attention`]; `gradient`: `[tokens, width]`; `at_qkv`: `[tokens, 3·width]`, written;
-    /// `scratch` grows to `(head_width + 2) · tokens`.
+    /// As [`attention`]; `gradient`: `[tokens, width]`; `at_qkv`: `[tokens, 3·width]`, written.
     pub fn attention_gradient(
         shape: &AttentionShape,
         qkv: &[f32],
@@ -149,38 +177,34 @@ kernel! {
     ) {
         shape.check(at_qkv.len(), probabilities.len(), gradient.len());
         assert_eq!(qkv.len(), at_qkv.len());
-        let (n, stride, head_width) = (shape.tokens, 3 * shape.width, shape.head_width());
+        let (n, padded, stride, width) = (shape.tokens, shape.padded(), 3 * shape.width, shape.width);
         if n == 0 { return }
-        scratch.resize((head_width + 2) * n, 0.0);
-        let (values, rows) = scratch.split_at_mut(head_width * n);
-        let (factors, at_scores) = rows.split_at_mut(n);
+        let head_width = shape.head_width();
+        let square = n * padded;
+        let sizes = [head_width * padded, square, square, padded * padded];
+        let [values, at_scores, dropped, turned] = cut(scratch, sizes);
         let scale = 1.0 / (head_width as f32).sqrt();
-        at_qkv.fill(0.0);
-        for (head, probabilities) in probabilities.chunks_exact(n * n).enumerate() {
-            let [queries, keys, of_values] = [0, 1, 2].map(|part| shape.columns(part, head));
-            transpose(qkv, stride, of_values.clone(), values);
-            for (token, row) in probabilities.chunks_exact(n).enumerate() {
-                let gradient = &gradient[token * shape.width..][queries.clone()];
-                products::<FUSED>(gradient, values, 1.0, at_scores);
-                shape.factors(head, token, factors);
-                for (at_score, factor) in at_scores.iter_mut().zip(factors.iter()) {
-                    *at_score *= factor;
-                }
-                let mean = dot::<FUSED>(row, at_scores);
-                for (at_score, p) in at_scores.iter_mut().zip(row) {
-                    *at_score = scale * p * (*at_score - mean);
-                }
-                let query = &qkv[token * stride..][queries.clone()];
-                for (other, ((p, factor), at_score)) in
-                    row.iter().zip(factors.iter()).zip(at_scores.iter()).enumerate()
-                {
-                    let place = other * stride;
-                    add_scaled::<FUSED>(&mut at_qkv[place..][keys.clone()], *at_score, query);
-                    add_scaled::<FUSED>(&mut at_qkv[place..][of_values.clone()], p * factor, gradient);
-                    let key = &qkv[place..][keys.clone()];
-                    add_scaled::<FUSED>(&mut at_qkv[token * stride..][queries.clone()], *at_score, key);
-                }
+        for (head, probabilities) in probabilities.chunks_exact(square).enumerate() {
+            let [query, key, value] = [0, 1, 2].map(|part| shape.columns(part, head));
+            let gradients = Rows::new(&gradient[query.start..], width);
+            let of = |columns: &std::ops::Range<usize>| Rows::new(&qkv[columns.start..], stride);
+
+            let applied = shape.dropped(head, probabilities, dropped);
+            transpose(applied, padded, 0..n, padded, turned);
+            let at_values = &mut at_qkv[value.start..];
+            product::<FUSED>(Rows::new(turned, padded), gradients, [n, n, head_width], at_values, stride);
+
+            transpose(qkv, stride, value, padded, values);
+            product::<FUSED>(gradients, Rows::new(values, padded), [n, head_width, padded], at_scores, padded);
+            shape.scale_by_dropout(head, at_scores);
+            for (row, p) in at_scores.chunks_exact_mut(padded).zip(probabilities.chunks_exact(padded)) {
+                softmax_gradient::<FUSED>(&mut row[..n], &p[..n], scale);
             }
+            let at_queries = &mut at_qkv[query.start..];
+            product::<FUSED>(Rows::new(at_scores, padded), of(&key), [n, n, head_width], at_queries, stride);
+            transpose(at_scores, padded, 0..n, padded, turned);
+            let at_keys = &mut at_qkv[key.start..];
+            product::<FUSED>(Rows::new(turned, padded), of(&query), [n, n, head_width], at_keys, stride);
         }
     }
 }
@@ -218,7 +242,7 @@ mod tests {
             let (qkv, gradient) = (wave(3 * n, 0.37), wave(n, 0.71));
             let twin = reference::attention(&shape, &qkv, &gradient);
             at_every_level(|level| {
-                let mut probabilities = vec![f32::NAN; shape.heads * shape.tokens * shape.tokens];
+                let mut probabilities = vec![f32::NAN; shape.probabilities()];
                 let (mut context, mut at_qkv) = (vec![f32::NAN; n], vec![f32::NAN; 3 * n]);
                 let mut scratch = vec![f32::NAN; 3];
                 attention(level, &shape, &qkv, &mut probabilities, &mut context, &mut scratch);
