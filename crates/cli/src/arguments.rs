@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use hpd_encoder::OpenOptions;
-use hpd_files::records::RecordOptions;
+use hpd_files::records::{Format, RecordOptions};
 
 use crate::{distill, embed, evaluate, export, generate, index, inspect, search};
 
@@ -95,6 +95,9 @@ impl ModelArguments {
 /// How records are read, for any verb.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RecordArguments {
+    /// Format of the input: text, jsonl, csv, tsv or parquet [default: told by each file's name]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
     /// Field that holds the id [default: id or _id where present]
     #[arg(long, value_name = "FIELD")]
     pub(crate) id_field: Option<String>,
@@ -107,9 +110,10 @@ pub(crate) struct RecordArguments {
 }
 
 impl RecordArguments {
-    /// What the reader of records takes; the format is told by each file's name.
+    /// What the reader of records takes.
     pub(crate) fn options(&self) -> RecordOptions {
         let mut options = RecordOptions {
+            format: self.format,
             id_field: self.id_field.clone(),
             skip_bad: self.skip_bad,
             ..RecordOptions::default()

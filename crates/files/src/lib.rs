@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod interrupt;
 pub mod progress;
 pub mod records;
+pub mod spool;
 pub mod vectors;
 
 pub use error::{Error, ErrorKind, Result};

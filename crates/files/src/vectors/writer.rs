@@ -2,6 +2,7 @@
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use super::parquet_lists::ParquetLists;
 use super::{json_lines, npy};
@@ -68,12 +69,25 @@ impl VectorFormat {
     /// # Errors
     /// When it is none of `.npy`, `.jsonl` and `.parquet`.
     pub fn of(path: &Path) -> Result<Self> {
-        match path.extension().unwrap_or_default().to_string_lossy().to_lowercase().as_str() {
+        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        ending.parse().map_err(|_: Error| {
+            Error::input(format!("`{}` names no format of vectors", path.display()))
+                .hint("end the name in `.npy`, `.jsonl` or `.parquet`")
+        })
+    }
+}
+
+impl FromStr for VectorFormat {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
             "npy" => Ok(Self::Npy),
             "jsonl" | "ndjson" => Ok(Self::JsonLines),
             "parquet" => Ok(Self::Parquet),
-            _ => Err(Error::input(format!("`{}` names no format of vectors", path.display()))
-                .hint("end the name in `.npy`, `.jsonl` or `.parquet`")),
+            other => Err(Error::input(format!(
+                "`{other}` is no format of vectors; expected npy, jsonl or parquet"
+            ))),
         }
     }
 }
