@@ -251,8 +251,8 @@ mod tests {
 
     #[test]
     fn values_outside_the_ranges_stop_at_their_ends() {
-        let ranges = Ranges { minimum: vec![-1.0], maximum: vec![1.0], vectors: 2 };
-        let vectors = Matrix { data: vec![-9.0, -1.0, 1.0, 9.0], dim: 1 };
+        let ranges = Ranges { minimum: vec![0.0], maximum: vec![255.0], vectors: 2 };
+        let vectors = Matrix { data: vec![-9.0, 0.0, 255.0, 999.0], dim: 1 };
         let quantizer = Quantizer::new(Precision::Int8, 1, Some(&ranges)).unwrap();
         assert_eq!(quantizer.quantize(&vectors), Block::Int8(vec![-128, -128, 127, 127]));
     }
