@@ -241,7 +241,7 @@ fn write_vectors(
         terminal.note(&format!("going on after {} rows", spool.rows()));
         spool
     } else {
-        Spool::start(output, settings, width)?
+        Spool::start(output, settings, width, &texts.standing())?
     };
     let before = spool.rows();
     terminal.advance(before);
@@ -256,35 +256,32 @@ fn write_vectors(
 /// Encodes all texts into the spool. Whatever goes wrong, the blocks that are done stay.
 fn fill(spool: &mut Spool, texts: &mut EncodedTexts<'_>, terminal: &Terminal) -> Result<()> {
     let mut standing = texts.standing();
-    let mut acknowledged = Instant::now();
-    let outcome = loop {
-        match texts.next_block() {
-            Ok(Some((ids, rows))) => {
-                if let Err(error) = spool.append(&ids, &rows) {
-                    break Err(error);
-                }
-                terminal.advance(ids.len() as u64);
-            }
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        }
-        standing = texts.standing();
-        if interrupt::requested() {
-            let kept = format!("{} rows are kept, `--resume` goes on with them", spool.rows());
-            break Err(Error::interrupted(kept));
-        }
-        if acknowledged.elapsed() > ACKNOWLEDGE_EVERY {
-            if let Err(error) = spool.acknowledge(&standing) {
-                break Err(error);
-            }
-            acknowledged = Instant::now();
-        }
-    };
-    if outcome.is_ok() {
-        standing = texts.standing();
-    }
+    let outcome = append_all(spool, texts, &mut standing, terminal);
     let kept = spool.acknowledge(&standing);
     outcome.and(kept)
+}
+
+/// `standing` is where the last appended block ends, however this ends.
+fn append_all(
+    spool: &mut Spool,
+    texts: &mut EncodedTexts<'_>,
+    standing: &mut Standing,
+    terminal: &Terminal,
+) -> Result<()> {
+    let mut acknowledged = Instant::now();
+    while let Some((ids, rows)) = texts.next_block()? {
+        spool.append(&ids, &rows)?;
+        *standing = texts.standing();
+        terminal.advance(ids.len() as u64);
+        interrupt::check(&format!("{} rows are kept, `--resume` goes on with them", spool.rows()))?;
+        if acknowledged.elapsed() > ACKNOWLEDGE_EVERY {
+            spool.acknowledge(standing)?;
+            acknowledged = Instant::now();
+        }
+    }
+    // There may be bad records behind the last block.
+    *standing = texts.standing();
+    Ok(())
 }
 
 fn write_output(
@@ -347,11 +344,11 @@ impl Summary {
         if self.truncated > 0 {
             let count = self.truncated;
             terminal.say(&format!(
-                "{count} texts were longer than {max_seq_length} tokens and lost their end"
+                "texts longer than {max_seq_length} tokens, which lost their end: {count}"
             ));
         }
         if self.bad > 0 {
-            terminal.say(&format!("{} bad records were left out", self.bad));
+            terminal.say(&format!("bad records left out: {}", self.bad));
         }
         terminal.say(&format!(
             "{} rows of {} numbers ({}) to {} in {:.1} s, {:.0} texts/s",

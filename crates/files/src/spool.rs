@@ -96,11 +96,16 @@ impl Spool {
         Paths::beside(output).progress.exists()
     }
 
-    /// Starts anew; what a stopped run has left is removed.
+    /// Starts anew at `standing`; what a stopped run has left is removed.
     ///
     /// # Errors
     /// When the files cannot be created, or another process is writing them.
-    pub fn start(output: &Path, settings: Settings, width: usize) -> Result<Self> {
+    pub fn start(
+        output: &Path,
+        settings: Settings,
+        width: usize,
+        standing: &Standing,
+    ) -> Result<Self> {
         let paths = Paths::beside(output);
         atomic::create_parent(output)?;
         let acknowledged = Acknowledged {
@@ -109,12 +114,12 @@ impl Spool {
             width,
             rows: 0,
             id_bytes: 0,
-            standing: Standing::default(),
+            standing: standing.clone(),
         };
         drop(open_alone(&paths.rows, output)?);
         paths.remove()?;
         let mut spool = Self::open(paths, acknowledged)?;
-        spool.acknowledge(&Standing::default())?;
+        spool.acknowledge(standing)?;
         Ok(spool)
     }
 
@@ -376,7 +381,7 @@ mod tests {
     fn acknowledged_rows_survive_and_later_ones_are_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("deep/out.npy");
-        let mut spool = Spool::start(&output, settings("3"), WIDTH).unwrap();
+        let mut spool = Spool::start(&output, settings("3"), WIDTH, &at(0)).unwrap();
         append(&mut spool, 0, 5);
         spool.acknowledge(&at(5)).unwrap();
         append(&mut spool, 5, 2000);
@@ -397,7 +402,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out.npy");
         assert!(!Spool::exists(&output));
-        drop(Spool::start(&output, settings("3"), WIDTH).unwrap());
+        drop(Spool::start(&output, settings("3"), WIDTH, &at(0)).unwrap());
         assert!(Spool::exists(&output));
         let spool = Spool::resume(&output, &settings("3"), WIDTH).unwrap();
         assert_eq!(all(&spool), (Vec::new(), Vec::new()));
@@ -407,7 +412,7 @@ mod tests {
     fn changed_settings_are_refused_and_named() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out.npy");
-        drop(Spool::start(&output, settings("3"), WIDTH).unwrap());
+        drop(Spool::start(&output, settings("3"), WIDTH, &at(0)).unwrap());
         let error = Spool::resume(&output, &settings("2"), WIDTH).err().unwrap();
         assert_eq!(
             error.to_string(),
@@ -419,10 +424,10 @@ mod tests {
     fn two_runs_do_not_write_one_output() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out.npy");
-        let _running = Spool::start(&output, settings("3"), WIDTH).unwrap();
+        let _running = Spool::start(&output, settings("3"), WIDTH, &at(0)).unwrap();
         for second in [
             Spool::resume(&output, &settings("3"), WIDTH),
-            Spool::start(&output, settings("3"), WIDTH),
+            Spool::start(&output, settings("3"), WIDTH, &at(0)),
         ] {
             assert!(second.err().unwrap().to_string().contains("another process is writing"));
         }
@@ -432,7 +437,7 @@ mod tests {
     fn damaged_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out.npy");
-        let mut spool = Spool::start(&output, settings("3"), WIDTH).unwrap();
+        let mut spool = Spool::start(&output, settings("3"), WIDTH, &at(0)).unwrap();
         append(&mut spool, 0, 5);
         spool.acknowledge(&at(5)).unwrap();
         drop(spool);

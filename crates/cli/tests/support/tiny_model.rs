@@ -1,158 +1,140 @@
-//! A sentence encoder of some 40,000 random numbers, valid in every file, made in milliseconds.
-//!
-//! Its vectors mean nothing, but they are steady: the same seed gives the same folder, and texts that share no word
-//! differ. The vocabulary has common English words, endings, letters and digits, so any English text has tokens.
+//! A sentence-transformers folder small enough to make in a moment: BERT with two layers of 32 numbers, random
+//! weights, and a vocabulary of the words `w0` to `w199`.
 
 use std::fs;
 use std::path::Path;
 
-use hpd_encoder::tensor::Tensor;
-use hpd_encoder::writer::{ModelFolder, Module, Pooling};
 use serde_json::{Map, Value, json};
 
-pub const DIM: usize = 32;
-pub const LAYERS: usize = 2;
-pub const MAX_SEQ_LENGTH: usize = 64;
+/// Numbers in a vector.
+pub const WIDTH: usize = 32;
 const INNER: usize = 64;
+const LAYERS: usize = 2;
+const POSITIONS: usize = 64;
+const WORDS: usize = 200;
+const SPECIAL: [&str; 4] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
 
-const WORDS: &str = "the of and to in a is that it was for on with as be by he at this had not are but from or have an \
-they which one you were all her she there would their we him been has when who will no more if out so up said what its \
-about than into them can only other time new some could these two may first then do any like my now over such our man \
-me even most made after also well before must through years where much way down should because long each just state \
-people those too world life day good very little year old work great fear spider dog cat house city water fire night \
-light music river tree child woman king war peace love death food bread wine horse bird fish stone gold money law book \
-word name number animal plant sea ship road town church school doctor heart hand eye head body small large high low";
-
-const ENDINGS: &str =
-    "ing ed er est ly ion tion ment ness ful less able al ous ive ity ism ist s es en ize ate y";
-
-/// Writes the folder; `seed` decides its numbers.
+/// Writes the folder; other seeds are other weights, and so other spaces.
 pub fn write(folder: &Path, seed: u64) {
-    let vocabulary = vocabulary();
-    let tokenizer = tempfile::tempdir().unwrap();
-    let text = serde_json::to_string(&tokenizer_json(&vocabulary)).unwrap();
-    fs::write(tokenizer.path().join("tokenizer.json"), text).unwrap();
-    let model = ModelFolder {
-        config: config(vocabulary.len()),
-        tensors: tensors(vocabulary.len(), seed),
-        pooling: Pooling::mean(),
-        head: vec![Module::Normalize],
-        max_seq_length: MAX_SEQ_LENGTH,
-        do_lower_case: false,
-        prompts: [("query", "query "), ("document", "")]
-            .map(|(name, words)| (name.to_owned(), words.to_owned()))
-            .into(),
-        default_prompt_name: None,
-        tokenizer_from: tokenizer.path().to_owned(),
-        space: None,
-        about: Map::new(),
-        readme: "A random model for tests.\n".to_owned(),
+    fs::create_dir_all(folder.join("1_Pooling")).expect("a writable folder");
+    let put = |name: &str, value: Value| {
+        fs::write(folder.join(name), value.to_string()).expect("a writable file")
     };
-    model.write(folder, true).unwrap();
+    put("config.json", config());
+    put("tokenizer.json", tokenizer());
+    put(
+        "tokenizer_config.json",
+        json!({"tokenizer_class": "BertTokenizer", "model_max_length": POSITIONS}),
+    );
+    put("sentence_bert_config.json", json!({"max_seq_length": POSITIONS, "do_lower_case": false}));
+    put(
+        "1_Pooling/config.json",
+        json!({"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": true}),
+    );
+    put(
+        "modules.json",
+        json!([
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+        ]),
+    );
+    fs::write(folder.join("model.safetensors"), safetensors(&tensors(), seed))
+        .expect("a writable file");
 }
 
-fn vocabulary() -> Vec<String> {
-    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
-    let characters = ('a'..='z').chain('0'..='9');
-    let pieces = characters.clone().map(|c| format!("##{c}"));
-    let endings = ENDINGS.split(' ').filter(|ending| ending.len() > 1);
-    let mut all: Vec<String> = special.into();
-    all.extend(".,;:!?'\"()-".chars().map(String::from));
-    all.extend(characters.map(String::from).chain(pieces));
-    all.extend(endings.map(|ending| format!("##{ending}")));
-    all.extend(WORDS.split(' ').filter(|word| word.len() > 1).map(str::to_owned));
-    all
-}
-
-fn tokenizer_json(vocabulary: &[String]) -> Value {
-    let ids: Map<String, Value> =
-        (0..).zip(vocabulary).map(|(id, token)| (token.clone(), Value::from(id))).collect();
-    let added: Vec<Value> = (0..5)
-        .map(|id| {
-            json!({ "id": id, "content": vocabulary[id], "single_word": false, "lstrip": false, "rstrip": false,
-                    "normalized": false, "special": true })
-        })
-        .collect();
+fn config() -> Value {
     json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added,
-        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-                        "strip_accents": null, "lowercase": true },
-        "pre_tokenizer": { "type": "BertPreTokenizer" },
-        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
-        "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
-        "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-                   "max_input_chars_per_word": 100, "vocab": ids },
+        "architectures": ["BertModel"], "model_type": "bert", "vocab_size": SPECIAL.len() + WORDS,
+        "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": INNER,
+        "hidden_act": "gelu", "max_position_embeddings": POSITIONS, "type_vocab_size": 2,
+        "layer_norm_eps": 1e-12, "pad_token_id": 0, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
     })
 }
 
-fn config(vocabulary: usize) -> Map<String, Value> {
-    let config = json!({
-        "architectures": ["BertModel"],
-        "model_type": "bert",
-        "hidden_size": DIM,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": 4,
-        "intermediate_size": INNER,
-        "hidden_act": "gelu",
-        "vocab_size": vocabulary,
-        "max_position_embeddings": MAX_SEQ_LENGTH,
-        "type_vocab_size": 2,
-        "layer_norm_eps": 1e-12,
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
-        "initializer_range": 0.02,
-        "pad_token_id": 0,
-    });
-    config.as_object().unwrap().clone()
+fn tokenizer() -> Value {
+    let words = (0..WORDS).map(|i| format!("w{i}"));
+    let vocabulary: Map<String, Value> = SPECIAL
+        .iter()
+        .map(|&word| word.to_owned())
+        .chain(words)
+        .enumerate()
+        .map(|(id, word)| (word, json!(id)))
+        .collect();
+    let special = |id: usize| json!({"id": id, "content": SPECIAL[id], "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+    let piece = |id: usize| json!({"id": SPECIAL[id], "ids": [id], "tokens": [SPECIAL[id]]});
+    let token = |id: usize| json!({"SpecialToken": {"id": SPECIAL[id], "type_id": 0}});
+    json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": (0..SPECIAL.len()).map(special).collect::<Vec<_>>(),
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [token(2), {"Sequence": {"id": "A", "type_id": 0}}, token(3)],
+            "pair": [token(2), {"Sequence": {"id": "A", "type_id": 0}}, token(3), {"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": SPECIAL[3], "type_id": 1}}],
+            "special_tokens": {SPECIAL[2]: piece(2), SPECIAL[3]: piece(3)},
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocabulary},
+    })
 }
 
-/// BERT's tensors by their Hugging Face names.
-fn tensors(vocabulary: usize, seed: u64) -> Vec<Tensor> {
-    let mut shapes = vec![
-        ("embeddings.word_embeddings.weight".to_owned(), vec![vocabulary, DIM]),
-        ("embeddings.position_embeddings.weight".to_owned(), vec![MAX_SEQ_LENGTH, DIM]),
-        ("embeddings.token_type_embeddings.weight".to_owned(), vec![2, DIM]),
+/// Names and shapes of BERT's tensors.
+fn tensors() -> Vec<(String, Vec<usize>)> {
+    let mut tensors = vec![
+        ("embeddings.word_embeddings.weight".to_owned(), vec![SPECIAL.len() + WORDS, WIDTH]),
+        ("embeddings.position_embeddings.weight".to_owned(), vec![POSITIONS, WIDTH]),
+        ("embeddings.token_type_embeddings.weight".to_owned(), vec![2, WIDTH]),
+        ("embeddings.LayerNorm.weight".to_owned(), vec![WIDTH]),
+        ("embeddings.LayerNorm.bias".to_owned(), vec![WIDTH]),
     ];
-    let mut linear = |name: &str, out: usize, into: usize| {
-        shapes.push((format!("{name}.weight"), vec![out, into]));
-        shapes.push((format!("{name}.bias"), vec![out]));
-    };
-    for layer in (0..LAYERS).map(|layer| format!("encoder.layer.{layer}")) {
-        for part in ["self.query", "self.key", "self.value", "output.dense"] {
-            linear(&format!("{layer}.attention.{part}"), DIM, DIM);
+    for layer in 0..LAYERS {
+        let mut linear = |name: &str, rows, columns| {
+            tensors.push((format!("encoder.layer.{layer}.{name}.weight"), vec![rows, columns]));
+            tensors.push((format!("encoder.layer.{layer}.{name}.bias"), vec![rows]));
+        };
+        linear("attention.self.query", WIDTH, WIDTH);
+        linear("attention.self.key", WIDTH, WIDTH);
+        linear("attention.self.value", WIDTH, WIDTH);
+        linear("attention.output.dense", WIDTH, WIDTH);
+        linear("intermediate.dense", INNER, WIDTH);
+        linear("output.dense", WIDTH, INNER);
+        for norm in ["attention.output", "output"] {
+            for part in ["weight", "bias"] {
+                tensors
+                    .push((format!("encoder.layer.{layer}.{norm}.LayerNorm.{part}"), vec![WIDTH]));
+            }
         }
-        linear(&format!("{layer}.intermediate.dense"), INNER, DIM);
-        linear(&format!("{layer}.output.dense"), DIM, INNER);
     }
-    let norms = (0..LAYERS).flat_map(|layer| {
-        [format!("encoder.layer.{layer}.attention.output"), format!("encoder.layer.{layer}.output")]
-    });
-    for place in std::iter::once("embeddings".to_owned()).chain(norms) {
-        shapes.push((format!("{place}.LayerNorm.weight"), vec![DIM]));
-        shapes.push((format!("{place}.LayerNorm.bias"), vec![DIM]));
-    }
-    let mut random = Random(seed);
-    shapes.into_iter().map(|(name, shape)| tensor(name, shape, &mut random)).collect()
+    tensors
 }
 
-fn tensor(name: String, shape: Vec<usize>, random: &mut Random) -> Tensor {
-    let middle = if name.ends_with("LayerNorm.weight") { 1.0 } else { 0.0 };
-    let data = (0..shape.iter().product()).map(|_| middle + 0.4 * random.next()).collect();
-    Tensor { name, shape, data }
+/// The file: length of the header, header, numbers.
+fn safetensors(tensors: &[(String, Vec<usize>)], seed: u64) -> Vec<u8> {
+    let (mut header, mut numbers) = (Map::new(), Vec::new());
+    let mut state = seed;
+    for (name, shape) in tensors {
+        let begin = numbers.len();
+        let around = if name.ends_with("LayerNorm.weight") { 1.0 } else { 0.0 };
+        for _ in 0..shape.iter().product() {
+            numbers.extend_from_slice(&(around + 0.35 * random(&mut state)).to_le_bytes());
+        }
+        header.insert(
+            name.clone(),
+            json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, numbers.len()]}),
+        );
+    }
+    let header = Value::Object(header).to_string();
+    let padded = format!("{header:width$}", width = header.len().next_multiple_of(8));
+    [&(padded.len() as u64).to_le_bytes(), padded.as_bytes(), &numbers].concat()
 }
 
-/// SplitMix64, from -1 to 1.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ (bits >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
+/// Evenly spread over -1 to 1 (splitmix64).
+fn random(state: &mut u64) -> f32 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut bits = *state;
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((bits ^ (bits >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
 }

@@ -316,7 +316,7 @@ fn finite() -> impl Strategy<Value = f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn npy_round_trips_in_blocks(data in prop::collection::vec(finite(), 0..120), dim in 1usize..5, block in 1usize..9) {
