@@ -1,5 +1,7 @@
 //! `hpd embed` from the outside: what it writes, what it refuses, and that a stopped run ends as one never stopped.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 mod support;
 
 use std::fs;
