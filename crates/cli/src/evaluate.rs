@@ -1,15 +1,169 @@
 //! `hpd evaluate`.
 
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
 use clap::Args;
-use hpd_files::{Error, Result};
+use hpd_encoder::Model;
+use hpd_eval::evaluation::{Variant, evaluate};
+use hpd_eval::report::{ModelResults, Results, table};
+use hpd_eval::tasks::{self, Data, Loaded, Task};
+use hpd_files::{Error, Progress, Result, atomic};
 
 use crate::Answer;
+use crate::arguments::ModelArguments;
 use crate::terminal::Terminal;
 
 /// What `hpd evaluate` takes.
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {}
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    /// Model folder or Hugging Face id; give several to compare them, the first is the measure
+    #[arg(long = "model", short, value_name = "DIR|ID", required = true)]
+    models: Vec<String>,
+    /// Branch, tag or commit of a Hugging Face id
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+    /// Truncate texts at so many tokens [default: what each model folder says]
+    #[arg(long, value_name = "TOKENS")]
+    max_seq_length: Option<usize>,
+    /// Sentence similarity: a folder of .tsv files with columns subset, score, sentence1, sentence2
+    #[arg(long, value_name = "DIR", required_unless_present = "retrieval")]
+    sts: Option<PathBuf>,
+    /// Retrieval: one set in BEIR's shape (corpus.jsonl, queries.jsonl, qrels/), or a folder of such sets
+    #[arg(long, value_name = "DIR")]
+    retrieval: Option<PathBuf>,
+    /// Only these tasks, by file or folder name [default: all that have the split]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    tasks: Vec<String>,
+    /// Part of each set: `…_SPLIT.tsv` for similarity, `qrels/SPLIT.tsv` for retrieval
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    split: String,
+    /// Only the first N pairs or queries of each task, for a quick look; the results say so
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroUsize>,
+    /// Measure the first K numbers of the vectors instead of all; several give a row each
+    #[arg(long, value_name = "K,…", value_delimiter = ',')]
+    dimensions: Vec<usize>,
+    /// Write everything measured, with provenance, as JSON
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the output file if it is there
+    #[arg(long, requires = "output")]
+    overwrite: bool,
+}
 
-pub(crate) fn run(_arguments: &Arguments, _terminal: &Terminal) -> Result<Answer> {
-    Err(Error::input("not built yet"))
+const AFTER_HELP: &str = "\
+Examples:
+  hpd evaluate --model student --sts sts/ --retrieval retrieval/
+  hpd evaluate --model teacher --model student --sts sts/ --tasks stsb,sickr
+  hpd evaluate --model student --sts sts/ --split dev --limit 200
+
+Sentence similarity is Spearman of cosine and gold over all pairs of a file. Retrieval scores every
+document against every query by cosine; a document's text is its title, a space and its text.";
+
+pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
+    refuse_existing_output(arguments)?;
+    let tasks = load_tasks(arguments, terminal)?;
+    let mut rows = Vec::new();
+    for name in &arguments.models {
+        rows.extend(evaluate_model(name, arguments, &tasks, terminal)?);
+    }
+    let results = Results::new(rows, arguments.limit.map(NonZeroUsize::get));
+    if let Some(path) = &arguments.output {
+        atomic::write(path, (json(&results)? + "\n").as_bytes())?;
+    }
+    let text = if terminal.json { json(&results)? } else { table(&results) };
+    terminal.print(text.trim_end())?;
+    Ok(Answer::Yes)
+}
+
+/// Asked before the work begins, not after.
+fn refuse_existing_output(arguments: &Arguments) -> Result<()> {
+    match &arguments.output {
+        Some(path) if path.exists() && !arguments.overwrite => {
+            let message = format!("`{}` is already there", path.display());
+            Err(Error::input(message).hint("`--overwrite` replaces it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn load_tasks(arguments: &Arguments, terminal: &Terminal) -> Result<Vec<Loaded>> {
+    let mut found = Vec::new();
+    if let Some(path) = &arguments.sts {
+        found.extend(tasks::find_sts(path, &arguments.split)?);
+    }
+    if let Some(path) = &arguments.retrieval {
+        found.extend(tasks::find_retrieval(path, &arguments.split)?);
+    }
+    let chosen = tasks::choose(found, &arguments.tasks)?;
+    terminal.stage("reading", Some(chosen.len() as u64));
+    let load = |task: &Task| {
+        let loaded = task.load(arguments.limit.map(NonZeroUsize::get))?;
+        warn_of_gaps(&loaded, terminal);
+        terminal.advance(1);
+        Ok(loaded)
+    };
+    chosen.iter().map(load).collect()
+}
+
+fn warn_of_gaps(loaded: &Loaded, terminal: &Terminal) {
+    let gaps = match &loaded.data {
+        Data::Sts(pairs) => vec![(pairs.unscored, "pairs without a score were left out")],
+        Data::Retrieval(collection) => vec![
+            (collection.unjudged_queries, "queries without a relevant document were left out"),
+            (collection.unknown_queries, "judgements of unknown queries were left out"),
+            (
+                collection.unknown_documents,
+                "judgements name unknown documents, which count as missed",
+            ),
+        ],
+    };
+    for (count, what) in gaps.into_iter().filter(|(count, _)| *count > 0) {
+        terminal.note(&format!("{}: {count} {what}", loaded.task.name));
+    }
+}
+
+fn evaluate_model(
+    name: &str,
+    arguments: &Arguments,
+    tasks: &[Loaded],
+    terminal: &Terminal,
+) -> Result<Vec<ModelResults>> {
+    let model = open(name, arguments)?;
+    let variants: Vec<Variant> = match &arguments.dimensions[..] {
+        [] => vec![Variant::Whole],
+        several => several.iter().copied().map(Variant::First).collect(),
+    };
+    let rows =
+        evaluate(&model, &short_name(name, &arguments.models), name, tasks, &variants, terminal)?;
+    if let Some(row) = rows.first().filter(|row| row.truncated > 0) {
+        let (truncated, texts, length) = (row.truncated, row.texts, row.max_seq_length);
+        let message = format!("{truncated} of {texts} texts were cut at {length} tokens");
+        terminal.note(&format!("{}: {message}", row.name));
+    }
+    Ok(rows)
+}
+
+fn open(name: &str, arguments: &Arguments) -> Result<Model> {
+    let model = ModelArguments {
+        model: name.to_owned(),
+        revision: arguments.revision.clone(),
+        max_seq_length: arguments.max_seq_length,
+    };
+    model.open()
+}
+
+/// The last part of a model's path, or all of it where two models end alike.
+fn short_name(name: &str, all: &[String]) -> String {
+    let last =
+        |name: &str| Path::new(name).file_name().map(|last| last.to_string_lossy().into_owned());
+    let alike = all.iter().filter(|other| last(other) == last(name)).count();
+    last(name).filter(|_| alike == 1).unwrap_or_else(|| name.to_owned())
+}
+
+fn json(results: &Results) -> Result<String> {
+    serde_json::to_string_pretty(results)
+        .map_err(|e| Error::input("cannot write the results as JSON").caused_by(e))
 }

@@ -1,1 +1,18 @@
-//! How good is a model: sentence similarity and retrieval.
+//! How good is a model: sentence similarity and retrieval, with provenance.
+//!
+//! `folder ─tasks─> Pairs | Collection ─texts─> Model ─vectors─> Scores ─report─> table, JSON`
+//!
+//! Everything that scores takes vectors, not models: [`sts::score`] and [`retrieval::score`] serve a student in
+//! the middle of its training as well as an opened folder. Only [`evaluation`] knows of models. The room is apart
+//! from training, so that a build for search can still measure what it serves.
+
+pub mod correlation;
+pub mod evaluation;
+pub mod provenance;
+pub mod ranking;
+pub mod report;
+pub mod retrieval;
+mod scan;
+pub mod sts;
+pub mod tasks;
+mod tsv;

@@ -1,0 +1,219 @@
+//! Runs tasks on a model: every text is encoded once, and every variant of the vectors is scored.
+//!
+//! The only module here that knows of models. A variant is what could be done to the vectors without training,
+//! such as keeping their first numbers; its scores are the floor and the ceiling that stand beside a student.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use hpd_encoder::{EncodeOptions, Model, Prompt};
+use hpd_files::vectors::Matrix;
+use hpd_files::{Error, Progress, Result, interrupt};
+
+use crate::report::{ModelResults, Scores, TaskResult};
+use crate::tasks::{Data, Loaded};
+use crate::{retrieval, sts};
+
+/// Texts between two looks at the clock and at Ctrl-C.
+const CHUNK: usize = 512;
+
+/// What can be had of a model's vectors without training.
+#[derive(Clone, Debug)]
+pub enum Variant {
+    /// The vectors as they come.
+    Whole,
+    /// The first so many numbers of each.
+    First(usize),
+}
+
+/// Scores each variant of a model on each task: one row of the table for each variant.
+///
+/// `name` is what tables call the model and `path` where it was found.
+///
+/// # Errors
+/// When a variant asks for more dimensions than there are, encoding fails, or a stop was asked for.
+///
+/// # Cost
+/// One encoding of each different text; the vectors of one task at a time are in memory.
+pub fn evaluate(
+    model: &Model,
+    name: &str,
+    path: &str,
+    tasks: &[Loaded],
+    variants: &[Variant],
+    progress: &dyn Progress,
+) -> Result<Vec<ModelResults>> {
+    let describe = |variant: &Variant| variant.describe(model, name, path);
+    let mut rows = variants.iter().map(describe).collect::<Result<Vec<ModelResults>>>()?;
+    for task in tasks {
+        let results = measure(model, task, variants, progress)?;
+        rows.iter_mut().zip(results).for_each(|(row, result)| row.tasks.push(result));
+    }
+    progress.finish();
+    rows.iter_mut().for_each(ModelResults::summarise);
+    Ok(rows)
+}
+
+fn measure(
+    model: &Model,
+    loaded: &Loaded,
+    variants: &[Variant],
+    progress: &dyn Progress,
+) -> Result<Vec<TaskResult>> {
+    let start = Instant::now();
+    let name = &loaded.task.name;
+    match &loaded.data {
+        Data::Sts(pairs) => {
+            progress.stage(name, Some(pairs.sentences.len() as u64));
+            let sentences = encode(model, &pairs.sentences, Prompt::Default, progress)?;
+            let encoding =
+                Encoding { start, texts: sentences.texts, truncated: sentences.truncated };
+            let score = |variant: &Variant| {
+                let scores = sts::score(pairs, &variant.of(&sentences.rows))?;
+                Ok(encoding.result(loaded, Scores::Sts(scores)))
+            };
+            variants.iter().map(score).collect()
+        }
+        Data::Retrieval(collection) => {
+            let texts = collection.queries.len() + collection.documents.len();
+            progress.stage(name, Some(texts as u64));
+            let queries = encode(model, &collection.query_texts(), Prompt::Query, progress)?;
+            let documents = encode(model, &collection.documents, Prompt::Document, progress)?;
+            let encoding = Encoding {
+                start,
+                texts: queries.texts + documents.texts,
+                truncated: queries.truncated + documents.truncated,
+            };
+            let score = |variant: &Variant| {
+                progress.stage(&format!("{name} search"), Some(collection.queries.len() as u64));
+                let (queries, documents) = (variant.of(&queries.rows), variant.of(&documents.rows));
+                let scores = retrieval::score(collection, &queries, &documents, progress)?;
+                Ok(encoding.result(loaded, Scores::Retrieval(scores)))
+            };
+            variants.iter().map(score).collect()
+        }
+    }
+}
+
+/// What encoding the texts of a task took.
+struct Encoding {
+    start: Instant,
+    texts: usize,
+    truncated: usize,
+}
+
+impl Encoding {
+    fn result(&self, loaded: &Loaded, scores: Scores) -> TaskResult {
+        TaskResult {
+            task_name: loaded.task.name.clone(),
+            task_type: loaded.task.kind,
+            dataset_revision: loaded.revision.to_string(),
+            evaluation_time: self.start.elapsed().as_secs_f64(),
+            texts: self.texts,
+            truncated: self.truncated,
+            scores: BTreeMap::from([(loaded.task.split.clone(), vec![scores])]),
+        }
+    }
+}
+
+/// Vectors of texts, one row each, and how many different texts there were.
+struct Encoded {
+    rows: Matrix,
+    texts: usize,
+    truncated: usize,
+}
+
+fn encode<S: AsRef<str>>(
+    model: &Model,
+    texts: &[S],
+    prompt: Prompt,
+    progress: &dyn Progress,
+) -> Result<Encoded> {
+    let (distinct, places) = distinct(texts);
+    let options = EncodeOptions { prompt, ..EncodeOptions::default() };
+    let mut rows =
+        Matrix { data: Vec::with_capacity(distinct.len() * model.dim()), dim: model.dim() };
+    let mut truncated = 0;
+    for chunk in distinct.chunks(CHUNK) {
+        interrupt::check("nothing was written")?;
+        let embeddings = model.encode(chunk, &options)?;
+        rows.data.extend_from_slice(&embeddings.rows.data);
+        truncated += embeddings.truncated;
+        progress.advance(chunk.len() as u64);
+    }
+    progress.advance((texts.len() - distinct.len()) as u64);
+    let data = places.iter().flat_map(|&place| rows.row(place)).copied().collect();
+    Ok(Encoded { rows: Matrix { data, dim: rows.dim }, texts: distinct.len(), truncated })
+}
+
+/// Each different text once, in order of appearance, and the place of every text among them.
+fn distinct<S: AsRef<str>>(texts: &[S]) -> (Vec<&str>, Vec<usize>) {
+    let mut distinct = Vec::new();
+    let mut known = HashMap::new();
+    let place = |text| {
+        *known.entry(text).or_insert_with(|| {
+            distinct.push(text);
+            distinct.len() - 1
+        })
+    };
+    let places = texts.iter().map(AsRef::as_ref).map(place).collect();
+    (distinct, places)
+}
+
+impl Variant {
+    /// Its vectors of a model's whole ones.
+    fn of<'a>(&self, whole: &'a Matrix) -> Cow<'a, Matrix> {
+        match *self {
+            Variant::Whole => Cow::Borrowed(whole),
+            Variant::First(dimensions) => {
+                let rows = whole.data.chunks(whole.dim);
+                let data = rows.flat_map(|row| &row[..dimensions]).copied().collect();
+                Cow::Owned(Matrix { data, dim: dimensions })
+            }
+        }
+    }
+
+    /// The row of the table that its scores go to.
+    fn describe(&self, model: &Model, name: &str, path: &str) -> Result<ModelResults> {
+        let width = model.dim();
+        let (name, dimensions) = match *self {
+            Variant::First(dimensions) if dimensions == 0 || dimensions > width => {
+                let message = format!("`{name}` has {width} dimensions, asked for {dimensions}");
+                return Err(Error::input(message));
+            }
+            Variant::First(dimensions) if dimensions < width => {
+                (format!("{name} first {dimensions}"), dimensions)
+            }
+            Variant::Whole | Variant::First(_) => (name.to_owned(), width),
+        };
+        Ok(ModelResults {
+            name,
+            path: path.to_owned(),
+            weights: model.identity().weights.clone(),
+            space: model.identity().space.clone(),
+            dimensions,
+            max_seq_length: model.max_seq_length(),
+            ..ModelResults::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_comes_twice_is_encoded_once() {
+        let (texts, places) = distinct(&["b", "a", "b", "", "a"]);
+        assert_eq!(texts, ["b", "a", ""]);
+        assert_eq!(places, [0, 1, 0, 2, 1]);
+    }
+
+    #[test]
+    fn the_first_numbers_of_every_row_are_kept() {
+        let whole = Matrix { data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], dim: 3 };
+        let first = Variant::First(2).of(&whole);
+        assert_eq!(*first, Matrix { data: vec![1.0, 2.0, 4.0, 5.0], dim: 2 });
+    }
+}
