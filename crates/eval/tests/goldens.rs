@@ -1,5 +1,5 @@
 //! Scores equal those of scipy and trec_eval; `fixtures/make_fixtures.py` made the goldens.
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
 use std::fs;
 use std::path::Path;
