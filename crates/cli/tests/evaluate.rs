@@ -113,9 +113,13 @@ fn results_say_what_was_measured_with_what_on_what() {
     assert_eq!(results["limit"], Value::Null);
     let model = &results["models"][0];
     assert_eq!((&model["name"], &model["path"]), (&"teacher".into(), &"teacher".into()));
-    assert_eq!((&model["dimensions"], &model["max_seq_length"]), (&tiny_model::DIM.into(), &6.into()));
+    assert_eq!(
+        (&model["dimensions"], &model["max_seq_length"]),
+        (&tiny_model::DIM.into(), &6.into())
+    );
     assert!(model["truncated"].as_u64().unwrap() > 0);
-    for fingerprint in [&model["weights"], &model["space"], &model["tasks"][0]["dataset_revision"]] {
+    for fingerprint in [&model["weights"], &model["space"], &model["tasks"][0]["dataset_revision"]]
+    {
         assert!(fingerprint.as_str().is_some_and(|text| text.len() >= 12), "{fingerprint}");
     }
     assert_eq!(model["means"][0]["tasks"], serde_json::json!(["stsb", "toy"]));
