@@ -15,6 +15,7 @@ mod config;
 mod embeddings;
 mod folder;
 mod head;
+pub mod hub;
 mod identity;
 mod json;
 mod linear;

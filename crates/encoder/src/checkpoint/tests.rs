@@ -64,10 +64,10 @@ fn around(opcodes: &[u8]) -> Vec<u8> {
 fn one_tensor(length: &str, offset: &str, sizes: &str, strides: &str) -> Vec<u8> {
     let dict = format!(
         "}}X\x01\0\0\0tctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n\
-         X\x01\0\0\00X\x03\0\0\0cpu{length}tQ{offset}({sizes}t({strides}tNNtRs."
+         X\x01\0\0\x000X\x03\0\0\0cpu{length}tQ{offset}({sizes}t({strides}tNNtRs."
     );
     let mut file = around(dict.as_bytes());
-    file.extend(b"\x80\x02]X\x01\0\0\00a.");
+    file.extend(b"\x80\x02]X\x01\0\0\x000a.");
     file.extend(2_u64.to_le_bytes());
     file.extend(1.5_f32.to_le_bytes());
     file.extend(2.5_f32.to_le_bytes());

@@ -1,0 +1,200 @@
+//! Which files of a repository make a model.
+//!
+//! The same question is asked twice: of the hub's list, to fetch no more than is needed (a repository often
+//! holds the weights five times over, for ONNX, OpenVINO, TensorFlow …), and of a snapshot in the cache, to
+//! know whether it is whole.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// The file that lists a model's modules.
+pub(super) const MODULES: &str = "modules.json";
+
+/// An entry of `modules.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Module {
+    path: String,
+    #[serde(rename = "type")]
+    class: String,
+}
+
+/// The modules of a folder; a folder without a list is one Transformer.
+pub(super) fn modules(list: Option<&str>) -> Result<Vec<Module>, serde_json::Error> {
+    let alone = || vec![Module { path: String::new(), class: "Transformer".to_owned() }];
+    list.map_or_else(|| Ok(alone()), serde_json::from_str)
+}
+
+/// Those of a repository's files that `hpd` can use, in the order to fetch them: weights last, so that a
+/// snapshot with weights has everything.
+pub(super) fn wanted<'names>(
+    names: &BTreeSet<&'names str>,
+    modules: &[Module],
+) -> Vec<&'names str> {
+    let folders: BTreeSet<&str> =
+        modules.iter().map(|module| module.path.as_str()).chain([""]).collect();
+    let in_modules = names.iter().copied().filter(|name| folders.contains(parts(name).0));
+    let mut wanted: Vec<_> = in_modules.filter(|name| is_wanted(name, names)).collect();
+    wanted.sort_by_key(|name| (is_weights(name), *name));
+    wanted
+}
+
+/// `folder/name` → (`folder`, `name`).
+fn parts(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+fn is_weights(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".bin")
+}
+
+fn is_wanted(path: &str, names: &BTreeSet<&str>) -> bool {
+    let (folder, name) = parts(path);
+    let beside = |other: &str| {
+        let other = if folder.is_empty() { other.to_owned() } else { format!("{folder}/{other}") };
+        names.contains(other.as_str())
+    };
+    let whole = beside("model.safetensors");
+    let sharded = beside("model.safetensors.index.json");
+    match name {
+        "model.safetensors" | "README.md" => true,
+        "model.safetensors.index.json" => !whole,
+        "pytorch_model.bin" => !whole && !sharded,
+        "sentencepiece.bpe.model" | "spiece.model" | "tokenizer.model" => true,
+        _ if name.ends_with(".safetensors") => {
+            !whole && sharded && name.starts_with("model-") && name.contains("-of-")
+        }
+        _ => [".json", ".txt"].iter().any(|end| name.ends_with(end)) && !name.contains(".index."),
+    }
+}
+
+/// Whether a snapshot has all that its modules need. `lists_modules` tells a model that has no
+/// `modules.json` from one of which that file was not fetched.
+pub(super) fn is_whole(snapshot: &Path, lists_modules: bool) -> bool {
+    let list = std::fs::read_to_string(snapshot.join(MODULES)).ok();
+    if lists_modules && list.is_none() {
+        return false;
+    }
+    let Ok(modules) = modules(list.as_deref()) else { return false };
+    modules.iter().all(|module| module.is_whole(&snapshot.join(&module.path)))
+}
+
+impl Module {
+    fn is_whole(&self, folder: &Path) -> bool {
+        let has = |name: &str| folder.join(name).is_file();
+        match self.class.rsplit('.').next().unwrap_or_default() {
+            "Transformer" => has("config.json") && has("tokenizer.json") && has_weights(folder),
+            "Dense" => has("config.json") && has_weights(folder),
+            "Pooling" => has("config.json"),
+            _ => true,
+        }
+    }
+}
+
+fn has_weights(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    has("model.safetensors") || has("pytorch_model.bin") || has_shards(folder).unwrap_or(false)
+}
+
+fn has_shards(folder: &Path) -> Option<bool> {
+    let index = std::fs::read(folder.join("model.safetensors.index.json")).ok()?;
+    let index: serde_json::Value = serde_json::from_slice(&index).ok()?;
+    let shards = index.get("weight_map")?.as_object()?;
+    Some(
+        shards.values().all(|shard| shard.as_str().is_some_and(|name| folder.join(name).is_file())),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = r#"[
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    ]"#;
+
+    fn wanted_of(names: &[&'static str]) -> Vec<&'static str> {
+        wanted(&names.iter().copied().collect(), &modules(Some(LIST)).unwrap())
+    }
+
+    #[test]
+    fn only_what_a_model_needs_is_wanted_and_weights_come_last() {
+        let names = [
+            ".gitattributes",
+            "1_Pooling/config.json",
+            "2_Dense/config.json",
+            "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
+            "README.md",
+            "config.json",
+            "model.safetensors",
+            "model_fp16.safetensors",
+            "modules.json",
+            "onnx/model.onnx",
+            "openvino/openvino_model.bin",
+            "openvino/config.json",
+            "pytorch_model.bin",
+            "rust_model.ot",
+            "tf_model.h5",
+            "tokenizer.json",
+            "train_script.py",
+            "vocab.txt",
+        ];
+        let expected = [
+            "1_Pooling/config.json",
+            "2_Dense/config.json",
+            "README.md",
+            "config.json",
+            "modules.json",
+            "tokenizer.json",
+            "vocab.txt",
+            "2_Dense/model.safetensors",
+            "model.safetensors",
+        ];
+        assert_eq!(wanted_of(&names), expected);
+    }
+
+    #[test]
+    fn pickles_are_wanted_only_where_there_is_nothing_better() {
+        let names = ["2_Dense/pytorch_model.bin", "pytorch_model.bin"];
+        assert_eq!(wanted_of(&names), names);
+        let shards = [
+            "model.safetensors.index.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "pytorch_model.bin",
+            "pytorch_model.bin.index.json",
+        ];
+        assert_eq!(wanted_of(&shards).len(), 3);
+    }
+
+    #[test]
+    fn a_snapshot_is_whole_when_every_module_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        for name in ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
+        {
+            assert!(!is_whole(dir.path(), false));
+            put(name, "{}");
+        }
+        assert!(is_whole(dir.path(), false), "a plain Transformer");
+        assert!(!is_whole(dir.path(), true), "its list of modules was not fetched");
+        put(MODULES, LIST);
+        put("2_Dense/config.json", "{}");
+        assert!(!is_whole(dir.path(), true), "the head has no weights");
+        put(
+            "2_Dense/model.safetensors.index.json",
+            r#"{"weight_map":{"a":"model-1-of-1.safetensors"}}"#,
+        );
+        assert!(!is_whole(dir.path(), true), "the head has no shard");
+        put("2_Dense/model-1-of-1.safetensors", "");
+        assert!(is_whole(dir.path(), true));
+    }
+}
