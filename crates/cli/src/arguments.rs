@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use hpd_encoder::OpenOptions;
+use hpd_encoder::{OpenOptions, hub};
 use hpd_files::records::{Format, RecordOptions};
 
 use crate::{distill, embed, evaluate, export, generate, index, inspect, search};
@@ -81,8 +81,7 @@ pub(crate) struct ModelArguments {
 impl ModelArguments {
     /// The folder, fetched from the hub if it has to be.
     pub(crate) fn folder(&self) -> hpd_files::Result<PathBuf> {
-        // Until the hub room stands a model is a folder.
-        Ok(PathBuf::from(&self.model))
+        model_folder(&self.model, self.revision.as_deref())
     }
 
     /// The model, opened.
@@ -90,6 +89,11 @@ impl ModelArguments {
         let options = OpenOptions { max_seq_length: self.max_seq_length };
         hpd_encoder::Model::open_with(&self.folder()?, &options)
     }
+}
+
+/// The folder that a model argument names, fetched from the hub if it has to be.
+pub(crate) fn model_folder(name: &str, revision: Option<&str>) -> hpd_files::Result<PathBuf> {
+    hub::model_folder(name, revision, &hub::HubSettings::from_environment(), &hpd_files::Silent)
 }
 
 /// How records are read, for any verb.

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use hpd_encoder::writer::Activation;
+use hpd_encoder::DenseActivation;
 
 /// What a model card tells.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub struct StudentFacts {
     /// Longest text in tokens.
     pub max_seq_length: usize,
     /// What stands behind the linear map of the head.
-    pub activation: Activation,
+    pub activation: DenseActivation,
     /// Whether vectors come out with length 1.
     pub normalize: bool,
     /// Shorter prefixes of the vectors that were trained too.
@@ -360,7 +360,7 @@ pub(crate) mod tests {
                 hidden: 384,
                 parameters: 17_300_000,
                 max_seq_length: 256,
-                activation: Activation::Identity,
+                activation: DenseActivation::Identity,
                 normalize: true,
                 matryoshka_dimensions: vec![32, 64],
             },

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hpd_encoder::Identity;
 use hpd_encoder::tensor::Tensor;
-use hpd_encoder::writer::{Dense, ModelFolder, Module, Pooling};
+use hpd_encoder::writer::{Dense, ModelFolder, Module};
+use hpd_encoder::{Identity, Pooling};
 use hpd_files::fingerprint::Fingerprinter;
 use hpd_files::{Fingerprint, Result};
 use serde_json::{Map, Value, json};
@@ -126,7 +126,7 @@ pub fn teacher_facts(folder: &Path, id: Option<&str>, dim: usize) -> TeacherFact
 mod tests {
     use super::*;
     use crate::card::tests::card;
-    use hpd_encoder::writer::Activation;
+    use hpd_encoder::DenseActivation;
 
     const SPACE: Space<'_> =
         Space { teacher: "a teacher", projection: &[1.0, 0.0], dim: 1, centre: &[] };
@@ -141,7 +141,7 @@ mod tests {
                 bias: None,
                 in_features: 2,
                 out_features: 1,
-                activation: Activation::Identity,
+                activation: DenseActivation::Identity,
             },
             tokenizer_from: source.to_owned(),
             do_lower_case: false,

@@ -228,7 +228,7 @@ impl Modules {
     fn pooling(&self, folder: &Path) -> Result<Pooling> {
         match &self.pooling {
             Some(path) => Pooling::open(&folder.join(path).join("config.json")),
-            None => Ok(Pooling { modes: vec![PoolingMode::Mean], include_prompt: true }),
+            None => Ok(Pooling::mean()),
         }
     }
 
@@ -252,6 +252,11 @@ impl Module {
 }
 
 impl Pooling {
+    /// The mean over all tokens.
+    pub fn mean() -> Self {
+        Self { modes: vec![PoolingMode::Mean], include_prompt: true }
+    }
+
     fn open(path: &Path) -> Result<Self> {
         let fields: Map<String, Value> = json::read(path)?;
         let include_prompt = fields.get("include_prompt") != Some(&Value::Bool(false));

@@ -12,6 +12,7 @@ mod attention;
 mod blocks;
 pub mod checkpoint;
 mod config;
+pub mod convert;
 mod embeddings;
 mod folder;
 mod head;

@@ -67,6 +67,11 @@ impl Weights {
         self.find(name).is_some()
     }
 
+    /// The shape of tensor `name`, if there is one.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.find(name).map(|(_, info)| info.shape.as_slice())
+    }
+
     /// Tensor `name` as f32, row-major; float16 and bfloat16 are widened.
     ///
     /// # Errors

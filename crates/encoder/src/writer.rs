@@ -16,45 +16,7 @@ use hpd_files::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use crate::tensor::{self, Tensor};
-use crate::{Identity, tokenizer_files};
-
-/// How token vectors become one vector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pooling {
-    /// Each gives a vector; several stand one after another.
-    pub modes: Vec<PoolingMode>,
-    /// Whether the tokens of a prompt count.
-    pub include_prompt: bool,
-}
-
-impl Pooling {
-    /// The mean over all tokens.
-    pub fn mean() -> Self {
-        Self { modes: vec![PoolingMode::Mean], include_prompt: true }
-    }
-}
-
-/// One way of pooling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolingMode {
-    /// The first token's vector.
-    Cls,
-    /// The largest number over the tokens, per dimension.
-    Max,
-    /// The mean over the tokens.
-    Mean,
-    /// The sum over the tokens divided by the square root of their number.
-    MeanSqrtLen,
-}
-
-/// What stands behind the linear map of a Dense head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    Identity,
-    /// The hyperbolic tangent, number by number.
-    Tanh,
-}
+use crate::{DenseActivation, Identity, Pooling, PoolingMode, tokenizer_files};
 
 /// What happens to a pooled vector.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +39,7 @@ pub struct Dense {
     /// `[out_features]`, if there is one.
     pub bias: Option<Vec<f32>>,
     /// What is applied last.
-    pub activation: Activation,
+    pub activation: DenseActivation,
 }
 
 impl Dense {
@@ -103,8 +65,8 @@ impl Dense {
             "out_features": self.out_features,
             "bias": self.bias.is_some(),
             "activation_function": match self.activation {
-                Activation::Identity => "torch.nn.modules.linear.Identity",
-                Activation::Tanh => "torch.nn.modules.activation.Tanh",
+                DenseActivation::Identity => "torch.nn.modules.linear.Identity",
+                DenseActivation::Tanh => "torch.nn.modules.activation.Tanh",
             },
         })
     }
@@ -146,10 +108,16 @@ impl ModelFolder {
     /// When shapes disagree, a number is not finite, the tokenizer is missing, `output` is there already and
     /// `replace` is off, or the disk is full. `output` is then what it was before.
     pub fn write(&self, output: &Path, replace: bool) -> Result<Identity> {
+        let folder = AtomicFolder::create(output, replace)?;
+        let identity = self.write_into(folder.unfinished())?;
+        folder.commit()?;
+        Ok(identity)
+    }
+
+    /// Writes the files into an empty folder that is there, not yet durable.
+    pub(crate) fn write_into(&self, root: &Path) -> Result<Identity> {
         let widths = self.check()?;
         let identity = self.identity();
-        let folder = AtomicFolder::create(output, replace)?;
-        let root = folder.unfinished();
         write_json(root, "config.json", &self.transformer_config())?;
         write_tensors(root, "model.safetensors", &self.tensors)?;
         tokenizer_files::copy(&self.tokenizer_from, root, self.max_seq_length)?;
@@ -160,7 +128,6 @@ impl ModelFolder {
         write_json(root, "modules.json", &modules)?;
         write_json(root, "hpd.json", &self.about(&identity, widths.output))?;
         write(root, "README.md", self.readme.as_bytes())?;
-        folder.commit()?;
         Ok(identity)
     }
 
@@ -341,7 +308,7 @@ mod tests {
             out_features: 1,
             weight: vec![first, -1.0],
             bias: None,
-            activation: Activation::Identity,
+            activation: DenseActivation::Identity,
         }
     }
 

@@ -1,0 +1,185 @@
+//! From any model folder that can be described to the one layout that is written.
+//!
+//! This is where old checkpoints come in: [`Model::open`] reads safetensors alone, this reads
+//! `pytorch_model.bin` as well ([`crate::checkpoint`]) and writes what it found as safetensors.
+
+use std::fs;
+use std::path::Path;
+
+use hpd_files::atomic::AtomicFolder;
+use hpd_files::{Error, Result};
+use serde_json::{Map, Value};
+
+use crate::tensor::Tensor;
+use crate::writer::{Dense, ModelFolder, Module};
+use crate::{DenseModule, Folder, HeadModule, Identity, Model, Weights, checkpoint, json};
+
+/// What was converted.
+#[derive(Clone, Debug)]
+pub struct Conversion {
+    /// Which vectors the new folder's may be compared with: the old one's, and what they could be.
+    pub identity: Identity,
+    /// Numbers in a vector.
+    pub dim: usize,
+    /// Parameters, embeddings and head included.
+    pub parameters: u64,
+    /// Tensors that no encoder uses, such as `pooler.dense.weight`, and that were left out.
+    pub dropped: Vec<String>,
+}
+
+/// Reads the folder `source` and writes it anew as `output`. The new folder is opened before it gets its name.
+///
+/// # Errors
+/// When `source` lacks something, is damaged or not supported, or `output` is there already and `replace` is
+/// off.
+pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
+    let folder = Folder::open(source)?;
+    let (tensors, dropped) = encoder_tensors(read_tensors(&folder.transformer)?);
+    let about = json::read_if_present(&source.join("hpd.json"))?;
+    let model = ModelFolder {
+        config: json::read(&folder.transformer.join("config.json"))?,
+        tensors,
+        pooling: folder.pooling.clone(),
+        head: folder.head.iter().map(module).collect::<Result<_>>()?,
+        max_seq_length: folder.max_seq_length,
+        do_lower_case: folder.do_lower_case,
+        prompts: folder.prompts.clone(),
+        default_prompt_name: folder.default_prompt_name.clone(),
+        tokenizer_from: folder.transformer.clone(),
+        space: space(&folder, about.as_ref()),
+        about: about.unwrap_or_default(),
+        readme: readme(source)?,
+    };
+    let unfinished = AtomicFolder::create(output, replace)?;
+    let identity = model.write_into(unfinished.unfinished())?;
+    let opened = Model::open(unfinished.unfinished())?;
+    let (dim, parameters) = (opened.dim(), opened.parameters());
+    drop(opened);
+    unfinished.commit()?;
+    Ok(Conversion { identity, dim, parameters, dropped })
+}
+
+/// The space of the old vectors, which the new model goes on giving. Unknown for pickled weights, whose
+/// vectors nobody has: they could not be opened.
+fn space(folder: &Folder, about: Option<&Map<String, Value>>) -> Option<String> {
+    if let Some(about) = about {
+        return about.get("space").and_then(Value::as_str).map(str::to_owned);
+    }
+    let paths = std::iter::once(&folder.transformer).chain(folder.dense().map(|dense| &dense.path));
+    let files: Vec<_> = paths.map(|path| Weights::open(path).ok()).collect::<Option<_>>()?;
+    Some(Identity::of_tensors(&files).space)
+}
+
+/// The tensors of `model.safetensors`, its shards, or `pytorch_model.bin`.
+fn read_tensors(folder: &Path) -> Result<Vec<Tensor>> {
+    let pickled = folder.join("pytorch_model.bin");
+    let has_safetensors = ["model.safetensors", "model.safetensors.index.json"]
+        .iter()
+        .any(|name| folder.join(name).is_file());
+    if !has_safetensors && pickled.is_file() {
+        return checkpoint::read(&pickled);
+    }
+    let weights = Weights::open(folder)?;
+    let read = |name: String| {
+        let shape = weights.shape(&name).unwrap_or_default().to_vec();
+        let data = weights.tensor(&name, &shape)?;
+        Ok(Tensor { name, shape, data })
+    };
+    weights.names().filter(|name| !is_index(name)).map(read).collect()
+}
+
+/// Whether a tensor holds positions rather than weights.
+fn is_index(name: &str) -> bool {
+    name.ends_with("position_ids") || name.ends_with("token_type_ids")
+}
+
+/// The tensors of the encoder under today's names, and the names of the others: heads of earlier training.
+fn encoder_tensors(tensors: Vec<Tensor>) -> (Vec<Tensor>, Vec<String>) {
+    let (mut used, mut dropped) = (Vec::new(), Vec::new());
+    for mut tensor in tensors {
+        match encoder_name(&tensor.name) {
+            Some(name) => {
+                tensor.name = name;
+                used.push(tensor);
+            }
+            None => dropped.push(tensor.name),
+        }
+    }
+    (used, dropped)
+}
+
+/// Without the prefix of the model class it was trained in, and `weight` and `bias` for the `gamma` and
+/// `beta` of the oldest checkpoints. `None` for what is no part of the encoder.
+fn encoder_name(name: &str) -> Option<String> {
+    let bare =
+        ["bert.", "roberta."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    let is_part = bare.starts_with("embeddings.") || bare.starts_with("encoder.");
+    let renamed = || match bare.rsplit_once('.') {
+        Some((layer, "gamma")) => format!("{layer}.weight"),
+        Some((layer, "beta")) => format!("{layer}.bias"),
+        _ => bare.to_owned(),
+    };
+    (is_part && !is_index(bare)).then(renamed)
+}
+
+fn module(module: &HeadModule) -> Result<Module> {
+    match module {
+        HeadModule::Dense(dense) => read_dense(dense).map(Module::Dense),
+        HeadModule::Normalize => Ok(Module::Normalize),
+    }
+}
+
+fn read_dense(dense: &DenseModule) -> Result<Dense> {
+    let mut tensors = read_tensors(&dense.path)?;
+    let mut take = |name: &str, shape: &[usize]| {
+        let at = tensors.iter().position(|tensor| tensor.name == name && tensor.shape == shape);
+        at.map(|at| tensors.swap_remove(at).data).ok_or_else(|| {
+            Error::model(format!(
+                "`{}` has no tensor `{name}` of shape {shape:?}",
+                dense.path.display()
+            ))
+        })
+    };
+    let &DenseModule { in_features, out_features, activation, .. } = dense;
+    let weight = take("linear.weight", &[out_features, in_features])?;
+    let bias = dense.bias.then(|| take("linear.bias", &[out_features])).transpose()?;
+    Ok(Dense { in_features, out_features, weight, bias, activation })
+}
+
+/// The card goes along as it is; it tells licence and origin.
+fn readme(source: &Path) -> Result<String> {
+    let path = source.join("README.md");
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok("---\nlibrary_name: sentence-transformers\n---\n".to_owned())
+        }
+        result => result.map_err(|e| Error::io("read", &path, e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_the_class_they_were_trained_in() {
+        let name = |name| encoder_name(name);
+        assert_eq!(name("bert.embeddings.x.weight").as_deref(), Some("embeddings.x.weight"));
+        assert_eq!(
+            name("encoder.layer.0.LayerNorm.gamma").as_deref(),
+            Some("encoder.layer.0.LayerNorm.weight")
+        );
+        assert_eq!(
+            name("encoder.layer.0.LayerNorm.beta").as_deref(),
+            Some("encoder.layer.0.LayerNorm.bias")
+        );
+        for unused in [
+            "pooler.dense.weight",
+            "bert.pooler.dense.bias",
+            "cls.predictions.bias",
+            "embeddings.position_ids",
+        ] {
+            assert_eq!(name(unused), None, "{unused}");
+        }
+    }
+}
