@@ -208,8 +208,10 @@ fn blobs_have_the_hubs_names_and_snapshots_link_to_them() {
     let server = Server::start(Site::with_model());
     let folder = fetch(&server.settings(cache.path())).unwrap();
     let blobs = cache.path().join("models--org--tiny/blobs");
-    let mut names: Vec<_> =
-        fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> = fs::read_dir(&blobs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     let expected = [0, 1, 2, 3, 6].map(|index| format!("{index:040x}"));
     assert_eq!(names, expected, "and nothing unfinished");

@@ -188,6 +188,8 @@ mod tests {
         assert!(!is_whole(dir.path(), true), "its list of modules was not fetched");
         put(MODULES, LIST);
         put("2_Dense/config.json", "{}");
+        assert!(!is_whole(dir.path(), true), "neither pooling nor the head's weights are there");
+        put("1_Pooling/config.json", "{}");
         assert!(!is_whole(dir.path(), true), "the head has no weights");
         put(
             "2_Dense/model.safetensors.index.json",

@@ -1,0 +1,81 @@
+//! An old model folder, pickled weights and all, becomes one that gives the same vectors.
+
+use std::fs;
+use std::path::PathBuf;
+
+use hpd_encoder::convert::convert;
+use hpd_encoder::{EncodeOptions, Model};
+use serde::Deserialize;
+
+/// What `fixtures/old_model/make_old_model.py` got from sentence-transformers.
+#[derive(Deserialize)]
+struct Expected {
+    texts: Vec<String>,
+    vectors: Vec<Vec<f32>>,
+}
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/old_model")).join(name)
+}
+
+#[test]
+fn converted_checkpoint_gives_the_vectors_of_sentence_transformers() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("new");
+    let conversion = convert(&fixture("model"), &output, false).unwrap();
+    assert_eq!(conversion.dim, 4);
+    assert_eq!(conversion.dropped, ["pooler.dense.weight", "pooler.dense.bias"]);
+
+    let expected = fs::read_to_string(fixture("expected.json")).unwrap();
+    let Expected { texts, vectors } = serde_json::from_str(&expected).unwrap();
+    let model = Model::open(&output).unwrap();
+    assert_eq!(model.identity(), &conversion.identity);
+    let rows = model.encode(&texts, &EncodeOptions::default()).unwrap().rows;
+    for (row, expected) in rows.data.chunks(4).zip(&vectors) {
+        let difference = row.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 1e-5, "{row:?} instead of {expected:?}");
+    }
+}
+
+#[test]
+fn converting_twice_changes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (once, twice) = (dir.path().join("once"), dir.path().join("twice"));
+    let first = convert(&fixture("model"), &once, false).unwrap();
+    let second = convert(&once, &twice, false).unwrap();
+    assert_eq!(first.identity, second.identity);
+    assert!(second.dropped.is_empty());
+    for name in ["model.safetensors", "2_Dense/model.safetensors", "hpd.json", "tokenizer.json"] {
+        assert_eq!(
+            fs::read(once.join(name)).unwrap(),
+            fs::read(twice.join(name)).unwrap(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_folder_without_identity_keeps_the_space_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    convert(&fixture("model"), &old, false).unwrap();
+    fs::remove_file(old.join("hpd.json")).unwrap();
+    let before = Model::open(&old).unwrap().identity().clone();
+    let after = convert(&old, &new, false).unwrap().identity;
+    assert_eq!(before.space, after.space);
+}
+
+#[test]
+fn what_cannot_be_opened_again_gets_no_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    convert(&fixture("model"), &old, false).unwrap();
+    let config = fs::read_to_string(old.join("config.json")).unwrap();
+    let more = config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3");
+    assert_ne!(config, more);
+    fs::write(old.join("config.json"), more).unwrap();
+    let error = convert(&old, &new, false).unwrap_err();
+    assert!(error.to_string().contains("encoder.layer.2"), "{error}");
+    assert!(!new.exists());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
