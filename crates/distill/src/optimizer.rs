@@ -279,7 +279,7 @@ mod tests {
         Student::fresh(config, head, 3, &Device::flex().autodiff()).unwrap()
     }
 
-    /// One step on a batch of `texts`; returns the student, its gradient's length and its gradients.
+    /// One first step on a batch of `texts`; returns the student, its gradient's length and the optimiser.
     fn step(
         recipe: &OptimizerRecipe,
         student: Student,
@@ -358,7 +358,8 @@ mod tests {
         let mut optimizer = Optimizer::new(recipe);
         let (second, _) = step_with(&mut optimizer, first.clone(), &TEXTS, 1e-2);
         let (third, _) = step_with(&mut optimizer, second.clone(), &TEXTS[..1], 1e-2);
-        let decayed: Vec<f32> = row(&first, 11).iter().map(|x| x * (1.0 - 1e-2 * 0.01)).collect();
+        let decayed: Vec<f32> =
+            row(&first, 11).iter().map(|x| x * (1.0 - 1e-2_f64 * 0.01) as f32).collect();
         assert_eq!(row(&second, 11), decayed);
         assert_ne!(row(&second, 9), row(&third, 9), "its moments move it on");
     }

@@ -593,3 +593,23 @@ fn check_head(head: HeadShape, weight: Option<&[f32]>, width: usize) -> Result<(
 pub fn spread_layers(count: usize, of: usize) -> Vec<usize> {
     (1..=count).map(|i| (i * of / count.max(1)).saturating_sub(1)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_layers_are_spread_evenly_and_include_the_last() {
+        assert_eq!(spread_layers(3, 6), [1, 3, 5]);
+        assert_eq!(spread_layers(2, 6), [2, 5]);
+        assert_eq!(spread_layers(1, 6), [5]);
+        assert_eq!(spread_layers(4, 12), [2, 5, 8, 11]);
+    }
+
+    #[test]
+    fn layers_are_renumbered_by_what_is_kept() {
+        let name = "encoder.layer.1.output.dense.weight";
+        assert_eq!(renumbered(name, &[1, 10]), "encoder.layer.10.output.dense.weight");
+        assert_eq!(renumbered("embeddings.LayerNorm.bias", &[1]), "embeddings.LayerNorm.bias");
+    }
+}
