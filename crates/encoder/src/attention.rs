@@ -64,3 +64,56 @@ impl Attention {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The formula for token `i`, one head, in f64; `qkv` is one text.
+    fn scalar(qkv: &[f32], width: usize, columns: std::ops::Range<usize>, i: usize) -> Vec<f64> {
+        let at = |token: usize, part: usize, c: usize| {
+            f64::from(qkv[token * 3 * width + part * width + c])
+        };
+        let scale = (columns.len() as f64).sqrt();
+        let score = |j| columns.clone().map(|c| at(i, 0, c) * at(j, 1, c)).sum::<f64>() / scale;
+        let weights: Vec<f64> = (0..qkv.len() / (3 * width)).map(|j| score(j).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let value =
+            |c| weights.iter().enumerate().map(|(j, w)| w / total * at(j, 2, c)).sum::<f64>();
+        columns.map(value).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn tokens_attend_to_their_own_text_only(
+            lengths in prop::collection::vec(0_usize..20, 1..5),
+            (heads, head_size) in (1_usize..4, 1_usize..20),
+            seed: u32,
+        ) {
+            let width = heads * head_size;
+            let mut offsets = vec![0];
+            offsets.extend(lengths.iter().scan(0, |end, length| { *end += length; Some(*end) }));
+            let count = 3 * width * offsets[lengths.len()];
+            let noise = |i: usize| ((i as u32 ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / 8e6 - 1.0;
+            let qkv: Vec<f32> = (0..count).map(noise).collect();
+            let mut found = Vec::new();
+            Attention { heads, head_size }.apply(&qkv, &offsets, &mut HeadScratch::default(), &mut found);
+            for text in offsets.windows(2) {
+                let own = &qkv[text[0] * 3 * width..text[1] * 3 * width];
+                for token in text[0]..text[1] {
+                    for head in 0..heads {
+                        let columns = head * head_size..(head + 1) * head_size;
+                        let expected = scalar(own, width, columns.clone(), token - text[0]);
+                        for (found, expected) in found[token * width..][columns].iter().zip(expected) {
+                            prop_assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -177,3 +177,96 @@ pub(crate) fn normalize_length(rows: &mut [f32], width: usize) {
         row.iter_mut().for_each(|x| *x *= scale);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::{FRAC_1_SQRT_2, PI};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A row or vector of any width, so that every vector length meets a rest.
+    fn width() -> impl Strategy<Value = usize> {
+        1_usize..70
+    }
+
+    fn numbers(count: usize) -> impl Strategy<Value = Vec<f32>> {
+        prop::collection::vec(-6.0_f32..6.0, count)
+    }
+
+    /// By its power series, which loses nothing that matters below 4; beyond, 1 is near enough.
+    fn erf(x: f64) -> f64 {
+        if x.abs() > 4.0 {
+            return x.signum();
+        }
+        let (mut term, mut sum) = (x, x);
+        for n in 1..120 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / PI.sqrt()
+    }
+
+    fn scalar(activation: Activation, x: f64) -> f64 {
+        match activation {
+            Activation::Gelu => 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2)),
+            Activation::GeluNew => {
+                0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
+            }
+            Activation::Relu => x.max(0.0),
+        }
+    }
+
+    fn scalar_norm(row: &[f64], norm: &LayerNorm) -> Vec<f64> {
+        let count = row.len() as f64;
+        let mean = row.iter().sum::<f64>() / count;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+        let scale = 1.0 / (variance + f64::from(norm.epsilon)).sqrt();
+        let parts = row.iter().zip(&norm.gain).zip(&norm.shift);
+        parts
+            .map(|((x, gain), shift)| (x - mean) * scale * f64::from(*gain) + f64::from(*shift))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn activations_mean_what_their_formulas_say(
+            (bias, rows) in width().prop_flat_map(|n| (numbers(n), numbers(3 * n))),
+            activation in prop::sample::select(vec![Activation::Gelu, Activation::GeluNew, Activation::Relu]),
+        ) {
+            let mut found = rows.clone();
+            activate(&mut found, &bias, activation);
+            for (i, found) in found.iter().enumerate() {
+                let expected = scalar(activation, f64::from(rows[i] + bias[i % bias.len()]));
+                prop_assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
+            }
+        }
+
+        #[test]
+        fn the_norm_is_over_the_row_with_what_is_added(
+            (rows, deltas, bias, gain, shift) in width()
+                .prop_flat_map(|n| (numbers(2 * n), numbers(2 * n), numbers(n), numbers(n), numbers(n))),
+        ) {
+            let norm = LayerNorm { gain, shift, epsilon: 1e-5 };
+            let mut found = rows.clone();
+            norm.add_and_normalize(&mut found, &deltas, &bias);
+            let width = bias.len();
+            for row in 0..2 {
+                let sum = |i: usize| f64::from(rows[row * width + i]) + f64::from(deltas[row * width + i]) + f64::from(bias[i]);
+                let expected = scalar_norm(&(0..width).map(sum).collect::<Vec<_>>(), &norm);
+                for (found, expected) in found[row * width..].iter().zip(expected) {
+                    // A row whose numbers hardly differ divides rounding by a small deviation.
+                    prop_assert!((f64::from(*found) - expected).abs() < 2e-2, "{found} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_zeros_has_no_direction_and_stays() {
+        let mut rows = [3.0, 4.0, 0.0, 0.0];
+        normalize_length(&mut rows, 2);
+        assert_eq!(rows, [0.6, 0.8, 0.0, 0.0]);
+    }
+}
