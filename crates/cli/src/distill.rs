@@ -1,15 +1,201 @@
-//! `hpd distill`.
+//! `hpd distill`: settings from the command line, the run itself from the distill room.
+
+use std::path::PathBuf;
 
 use clap::Args;
-use hpd_files::{Error, Result};
+use hpd_distill::recipe::Recipe;
+use hpd_distill::plan;
+use hpd_distill::run::{self, DeviceChoice, Settings, TeacherArgument};
+use hpd_distill::sentences::{SentenceFile, SentenceOptions};
+use hpd_distill::start::StudentStart;
+use hpd_files::{Error, Progress, Result};
 
 use crate::Answer;
+use crate::arguments::model_folder;
 use crate::terminal::Terminal;
 
 /// What `hpd distill` takes.
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {}
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Model folder, Hugging Face id, URL of an OpenAI-compatible server, or file of vectors (.npy,
+    /// .safetensors) whose rows belong to the lines of the sentence files
+    #[arg(long, value_name = "DIR|ID|URL|VECTORS")]
+    teacher: String,
+    /// Text to train on: one sentence a line, .jsonl, .csv or .parquet, also .gz; several may follow.
+    /// `FILE@0.2` draws a fifth of a file, `FILE@2` takes it twice an epoch
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    sentences: Vec<String>,
+    /// Folder for the student; working files go to `OUTPUT.run`
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+    /// Numbers in a student's vector [default: what the recipe says, 128]
+    #[arg(long, value_name = "N")]
+    dim: Option<usize>,
+    /// Cut so many layers out of the teacher, evenly spread, the last one among them [default: 3]
+    #[arg(long, value_name = "N", conflicts_with_all = ["keep_layers", "student"])]
+    layers: Option<usize>,
+    /// Cut exactly these layers out of the teacher, counted from 0
+    #[arg(long, value_name = "I,J,…", value_delimiter = ',', conflicts_with = "student")]
+    keep_layers: Option<Vec<usize>>,
+    /// Start from this model folder or Hugging Face id instead of the teacher's own layers
+    #[arg(long, value_name = "DIR|ID")]
+    student: Option<String>,
+    /// Start from random weights of this width, with the vocabulary of the teacher or of `--student`
+    #[arg(long, value_name = "WIDTH")]
+    fresh_width: Option<usize>,
+    /// Recipe: `hpd`, `hpd2022` or a TOML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "hpd")]
+    recipe: String,
+    /// Change one knob of the recipe, for example `optimizer.learning_rate=1e-4`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Passes over the sentences [default: what the recipe says]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Sentences in a step [default: what the recipe says]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Peak learning rate [default: what the recipe says]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Seed of everything that is drawn [default: what the recipe says]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Train on so many sentences, drawn at random over all files
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Sentences held back to watch the training by
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    held_back: usize,
+    /// Field of .jsonl, .csv and .parquet files that holds the text
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    text_field: String,
+    /// Count lines that cannot be read and go on, instead of failing
+    #[arg(long)]
+    skip_bad: bool,
+    /// Scored pairs to watch the training by (tab-separated: subset, score, sentence1, sentence2)
+    #[arg(long, value_name = "FILE")]
+    dev_sts: Option<PathBuf>,
+    /// Model name to ask an OpenAI-compatible server for; its key is read from OPENAI_API_KEY
+    #[arg(long, value_name = "NAME")]
+    teacher_model: Option<String>,
+    /// Truncate texts for the teacher at so many tokens [default: what its folder says]
+    #[arg(long, value_name = "TOKENS")]
+    teacher_max_seq_length: Option<usize>,
+    /// Branch, tag or commit of Hugging Face ids
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+    /// Folder for teacher vectors, to share them between runs [default: in OUTPUT.run]
+    #[arg(long, value_name = "DIR")]
+    teacher_cache: Option<PathBuf>,
+    /// Where to train: `cpu`, `cuda`, `vulkan` or `metal` (as far as built in)
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceChoice,
+    /// Go on with an interrupted run of the same settings
+    #[arg(long)]
+    resume: bool,
+    /// Replace an earlier student and its run
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
+    /// Print rows, disk space, time and the resolved recipe, and stop
+    #[arg(long)]
+    dry_run: bool,
+}
 
-pub(crate) fn run(_arguments: &Arguments, _terminal: &Terminal) -> Result<Answer> {
-    Err(Error::input("not built yet"))
+const EXAMPLES: &str = "\
+Examples:
+  hpd distill --teacher sentence-transformers/all-MiniLM-L6-v2 --sentences wiki.txt.gz --output student
+  hpd distill --teacher ./teacher --sentences a.txt b.jsonl@0.2 --layers 2 --dim 64 --output small
+  hpd distill --teacher http://gpu:8080/v1 --teacher-model bge-m3 --student ./base --sentences a.txt --output s
+  hpd distill --teacher ./teacher --sentences a.txt --output student --dry-run
+
+An interrupted run goes on with the same command and --resume, and ends with the same student.";
+
+pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
+    let settings = arguments.settings()?;
+    if arguments.dry_run {
+        let plan = plan::plan(&settings, terminal)?;
+        terminal.finish();
+        terminal.print(&if terminal.json { json(&plan)? } else { plan.to_string() })?;
+        return Ok(Answer::Yes);
+    }
+    let scores = run::run(&settings, terminal)?;
+    terminal.finish();
+    terminal.print(&if terminal.json { json(&scores)? } else { scores.to_string() })?;
+    Ok(Answer::Yes)
+}
+
+impl Arguments {
+    fn settings(&self) -> Result<Settings> {
+        Ok(Settings {
+            teacher: self.teacher()?,
+            start: self.start()?,
+            sentences: self.sentences.iter().map(|text| SentenceFile::parse(text)).collect::<Result<_>>()?,
+            sentence_options: SentenceOptions {
+                text_field: self.text_field.clone(),
+                skip_bad: self.skip_bad,
+                limit: self.limit,
+                dev: self.held_back,
+                ..SentenceOptions::default()
+            },
+            recipe: self.recipe()?,
+            recipe_name: self.recipe.clone(),
+            output: self.output.clone(),
+            teacher_cache: self.teacher_cache.clone(),
+            dev_sts: self.dev_sts.clone(),
+            device: self.device,
+            resume: self.resume,
+            overwrite: self.overwrite,
+        })
+    }
+
+    fn teacher(&self) -> Result<TeacherArgument> {
+        let (model, longest) = (self.teacher_model.as_deref(), self.teacher_max_seq_length);
+        TeacherArgument::parse(&self.teacher, model, longest, |name| {
+            model_folder(name, self.revision.as_deref())
+        })
+    }
+
+    fn start(&self) -> Result<StudentStart> {
+        let student =
+            self.student.as_deref().map(|name| model_folder(name, self.revision.as_deref())).transpose()?;
+        Ok(match (self.fresh_width, student, &self.keep_layers) {
+            (Some(width), vocabulary, _) => {
+                StudentStart::Fresh { width, layers: self.layers.unwrap_or(3), vocabulary }
+            }
+            (None, Some(folder), _) => StudentStart::Folder(folder),
+            (None, None, Some(layers)) => StudentStart::KeepLayers(layers.clone()),
+            (None, None, None) => StudentStart::Layers(self.layers.unwrap_or(3)),
+        })
+    }
+
+    fn recipe(&self) -> Result<Recipe> {
+        let mut recipe = Recipe::load(&self.recipe)?;
+        for text in &self.overrides {
+            let (key, value) = text.split_once('=').ok_or_else(|| {
+                Error::input(format!("`--set {text}` has no `=`"))
+                    .hint("write it as `--set optimizer.learning_rate=1e-4`")
+            })?;
+            recipe.set(key, value)?;
+        }
+        let flags = [
+            ("dim", self.dim.map(|n| n.to_string())),
+            ("epochs", self.epochs.map(|n| n.to_string())),
+            ("batch_size", self.batch_size.map(|n| n.to_string())),
+            ("optimizer.learning_rate", self.learning_rate.map(|rate| format!("{rate:e}"))),
+            ("seed", self.seed.map(|n| n.to_string())),
+        ];
+        for (key, value) in flags {
+            if let Some(value) = value {
+                recipe.set(key, &value)?;
+            }
+        }
+        Ok(recipe)
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value)
+        .map_err(|e| Error::input("cannot write the result as JSON").caused_by(e))
 }

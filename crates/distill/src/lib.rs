@@ -1,22 +1,29 @@
 //! Teacher in, student out: homomorphic projective distillation.
 
+pub mod agreement;
 mod answer;
 pub mod batches;
 pub mod card;
 pub mod checkpoint;
 pub mod endpoint;
 pub mod export;
+mod finish;
 pub mod fused;
 pub mod given;
 pub mod loss;
 pub mod metrics;
 pub mod optimizer;
 pub mod pca;
+pub mod plan;
 pub mod random;
 pub mod recipe;
+pub mod run;
+pub mod run_folder;
 pub mod schedule;
+pub mod scores;
 pub mod sentences;
 pub mod shards;
+pub mod start;
 pub mod student;
 pub mod teacher;
 pub mod train;

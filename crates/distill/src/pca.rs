@@ -17,6 +17,8 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use crate::recipe::Center;
+
 /// Rows that enter the covariance together: 8 MB for vectors of 1024 numbers.
 const BLOCK_ROWS: usize = 1024;
 
@@ -26,17 +28,6 @@ const STRIP_COLUMNS: usize = 64;
 /// Rows that are projected together. A last block is filled with zeros, so that a row alone is computed as
 /// in company.
 const PROJECTED_ROWS: usize = 64;
-
-/// Whether the mean is subtracted before projecting. Fitting always subtracts it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Center {
-    /// `components × x`, as the released code of HPD does it; keeps inner products best.
-    #[default]
-    None,
-    /// `components × (x − mean)`, as Algorithm 1 of the paper does it.
-    Mean,
-}
 
 /// A fitted projection.
 ///
@@ -115,9 +106,9 @@ impl Pca {
         self.mean.len()
     }
 
-    /// The mean of the vectors it was fitted on.
-    pub fn mean(&self) -> &[f64] {
-        &self.mean
+    /// The mean of the vectors it was fitted on, in single precision.
+    pub fn mean(&self) -> Vec<f32> {
+        self.mean.iter().map(|&number| number as f32).collect()
     }
 
     /// The components in single precision, `[dimensions, width]`: what a student's head starts as.
@@ -148,14 +139,16 @@ impl Pca {
         parts.add_part(bytemuck::cast_slice(&self.mean)).finish()
     }
 
-    /// Projects rows; a row alone gives the same bits as among others.
+    /// Projects rows; a row alone gives the same bits as among others. With [`Center::None`] it is
+    /// `components × x`, as the released code of HPD does it, with [`Center::Mean`] `components × (x − mean)`,
+    /// as the paper's Algorithm 1 does it. Fitting subtracts the mean in either case.
     ///
     /// # Shapes
     /// `[n, width]` to `[n, dimensions]`.
     ///
     /// # Errors
     /// When the rows have another width or hold NaN or infinity.
-    pub fn project(&self, rows: &Matrix, center: Center) -> Result<Matrix> {
+    pub fn project(&self, rows: &Matrix, centre: Center) -> Result<Matrix> {
         if rows.dim != self.width() {
             return Err(Error::mismatch(format!(
                 "width of the vectors to project: expected {}, found {}",
@@ -167,15 +160,15 @@ impl Pca {
         let mut data = vec![0.0; rows.len() * self.dimensions()];
         data.par_chunks_mut(PROJECTED_ROWS * self.dimensions())
             .zip(rows.data.par_chunks(PROJECTED_ROWS * rows.dim))
-            .for_each(|(projected, rows)| self.project_block(rows, center, projected));
+            .for_each(|(projected, rows)| self.project_block(rows, centre, projected));
         Ok(Matrix { data, dim: self.dimensions() })
     }
 
-    fn project_block(&self, rows: &[f32], center: Center, projected: &mut [f32]) {
+    fn project_block(&self, rows: &[f32], centre: Center, projected: &mut [f32]) {
         let (width, dimensions) = (self.width(), self.dimensions());
         let mut block = vec![0.0; PROJECTED_ROWS * width];
         for (wide, row) in block.chunks_exact_mut(width).zip(rows.chunks_exact(width)) {
-            match center {
+            match centre {
                 Center::None => widen(row, wide),
                 Center::Mean => subtract(row, &self.mean, wide),
             }
@@ -500,7 +493,7 @@ mod tests {
                 let rebuilt: f64 = (0..7)
                     .map(|k| f64::from(projected.row(i)[k]) * component(&pca, k)[j])
                     .sum::<f64>()
-                    + pca.mean()[j];
+                    + pca.mean[j];
                 lost += (f64::from(rows.row(i)[j]) - rebuilt).powi(2);
             }
         }
@@ -531,7 +524,7 @@ mod tests {
             for k in 0..4 {
                 let expected = dot(component(&pca, k), &row);
                 assert!((f64::from(plain.row(i)[k]) - expected).abs() < 1e-6);
-                let shift = dot(component(&pca, k), pca.mean());
+                let shift = dot(component(&pca, k), &pca.mean);
                 let difference = f64::from(plain.row(i)[k]) - f64::from(centred.row(i)[k]);
                 assert!((difference - shift).abs() < 1e-6);
             }
@@ -649,7 +642,7 @@ mod tests {
         let rows = Matrix { dim: golden.rows[0].len(), data: golden.rows.concat() };
         let pca = fit(&rows, golden.components.len()).unwrap();
         let close = |a: f64, b: f64| (a - b).abs() < 1e-6;
-        assert!(pca.mean().iter().zip(&golden.mean).all(|(&a, &b)| close(a, b)));
+        assert!(pca.mean.iter().zip(&golden.mean).all(|(&a, &b)| close(a, b)));
         for (k, expected) in golden.components.iter().enumerate() {
             assert!(close(dot(component(&pca, k), expected).abs(), 1.0), "component {k}");
             assert!(close(pca.explained_variance()[k], golden.explained_variance[k]));

@@ -25,7 +25,7 @@ pub struct Recipe {
     pub normalize: bool,
     /// What is taken from the teacher's vectors before projecting them (`none`, `none`): the released code fits
     /// PCA on centred vectors and applies it to uncentred ones, which keeps inner products; the paper centres.
-    pub centre: Centre,
+    pub center: Center,
     /// Teacher vectors the PCA is fitted on, drawn at random (40000, 40000); all if there are fewer.
     pub pca_rows: usize,
     /// Tokens a training sentence is cut to, special ones included (96, 512): attention's cost grows with its square.
@@ -65,10 +65,10 @@ pub struct Recipe {
 /// What is taken from a teacher's vector before it is projected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Centre {
-    /// Nothing.
+pub enum Center {
+    /// Nothing, as the released code does it.
     None,
-    /// The mean of the vectors PCA was fitted on.
+    /// The mean of the vectors PCA was fitted on, as Algorithm 1 of the paper does it.
     Mean,
 }
 
@@ -243,6 +243,17 @@ impl Recipe {
         merge(&mut table, changes, "")?;
         *self = from_table(table)?;
         Ok(())
+    }
+
+    /// The losses in use under their names, such as `cosine+kl`.
+    pub fn loss_names(&self) -> String {
+        let parts = [
+            (self.loss.cosine, "cosine"),
+            (self.loss.mse, "mse"),
+            (self.loss.relational, "kl"),
+        ];
+        let names: Vec<&str> = parts.iter().filter(|part| part.0 > 0.0).map(|part| part.1).collect();
+        names.join("+")
     }
 
     /// The whole recipe as TOML, every knob written out.

@@ -10,6 +10,7 @@
 //! a larger limit contains the smaller one.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +24,8 @@ use serde::Serialize;
 pub struct SentenceFile {
     /// Text lines, `.jsonl`, `.csv`, `.tsv` or `.parquet`, each gzipped or not.
     pub path: PathBuf,
-    /// Times that one epoch sees each training sentence of the file: 0.5 is half of them, another half in the
-    /// next epoch; 2 is each of them twice.
+    /// Below 1 the share of the file's sentences that is drawn, once and for all epochs, so that the teacher
+    /// embeds no sentence in vain; from 1 on how often an epoch sees each of them.
     pub weight: f64,
 }
 
@@ -51,6 +52,9 @@ impl SentenceFile {
         }
     }
 }
+
+/// Keeps the draw of a file's share apart from the draw that holds sentences back.
+const SHARE: u64 = 0x5a4e;
 
 /// What counts as a sentence and how many are taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +102,8 @@ pub struct FileReport {
     pub bad: usize,
     /// Without a letter or digit.
     pub empty: usize,
+    /// Left out because the weight of the file is below 1.
+    pub not_drawn: usize,
     /// Shorter than the minimum.
     pub too_short: usize,
     /// Longer than the maximum.
@@ -211,11 +217,11 @@ impl Sentences {
         let mut rows = Vec::with_capacity(self.training.len());
         for file in &self.files {
             let of_file = &self.training[self.training_of(file)];
-            if file.weight == 1.0 || of_file.is_empty() {
+            if file.weight <= 1.0 || of_file.is_empty() {
                 rows.extend_from_slice(of_file);
                 continue;
             }
-            let share = ((of_file.len() as f64 * file.weight).round() as usize).max(1);
+            let share = (of_file.len() as f64 * file.weight).round() as usize;
             let order = shuffled(of_file, seed);
             rows.extend((0..share).map(|k| order[(epoch * share + k) % order.len()]));
         }
@@ -323,6 +329,8 @@ impl<'a> Reader<'a> {
         let characters = self.cleaned.chars().count();
         let count = if self.letters.is_empty() {
             &mut report.empty
+        } else if report.weight < 1.0 && !self.is_drawn(report.weight) {
+            &mut report.not_drawn
         } else if characters < self.options.min_characters {
             &mut report.too_short
         } else if characters > self.options.max_characters {
@@ -336,6 +344,12 @@ impl<'a> Reader<'a> {
             &mut report.kept
         };
         *count += 1;
+    }
+
+    /// Whether the sentence at hand is among the share `weight` of its file; not by the draw that holds back.
+    fn is_drawn(&self, weight: f64) -> bool {
+        let draw = draw(self.options.seed ^ SHARE, self.letters.as_bytes());
+        (draw.leading() as f64) < weight * 2f64.powi(64)
     }
 
     fn finish(mut self) -> Result<Sentences> {
@@ -413,6 +427,7 @@ impl FileReport {
             records: 0,
             bad: 0,
             empty: 0,
+            not_drawn: 0,
             too_short: 0,
             too_long: 0,
             duplicates: 0,
@@ -420,6 +435,26 @@ impl FileReport {
             beyond_limit: 0,
             rows: first..first,
         }
+    }
+}
+
+impl fmt::Display for FileReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} of {} records", self.path.display(), self.kept - self.beyond_limit, self.records)?;
+        for (count, what) in [
+            (self.bad, "bad"),
+            (self.empty, "empty"),
+            (self.not_drawn, "not drawn"),
+            (self.too_short, "too short"),
+            (self.too_long, "too long"),
+            (self.duplicates, "duplicates"),
+            (self.beyond_limit, "beyond the limit"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -111,6 +111,20 @@ impl Teacher {
         }
     }
 
+    /// The teacher's vectors of texts outside the sentence list; `None` when there is only a file of vectors.
+    ///
+    /// # Errors
+    /// When the teacher fails.
+    pub fn vectors_of(&self, texts: &[&str]) -> Result<Option<Matrix>> {
+        match self {
+            Self::Model(teacher) => {
+                teacher.model.encode(texts, &teacher.options).map(|embeddings| Some(embeddings.rows))
+            }
+            Self::Vectors(_) => Ok(None),
+            Self::Endpoint(endpoint) => endpoint.embed(texts, |_| ()).map(Some),
+        }
+    }
+
     /// Embeds all sentences into the cache under `parent`, going on where an earlier run stopped.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::checkpoint::{self, Checkpoint, RunState};
 use crate::loss::{Loss, loss};
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::Optimizer;
-use crate::recipe::{Centre, Embeddings, Recipe, SelectBy};
+use crate::recipe::{Center, Embeddings, Recipe, SelectBy};
 use crate::schedule::Schedule;
 use crate::student::{DropoutSites, PackedBatch, Student};
 
@@ -282,9 +282,9 @@ impl TrainingData<'_> {
         };
         let teacher = matrix(&numbers, [rows.len(), width]);
         let components = matrix(self.components, [recipe.dim, width]);
-        let centred = match recipe.centre {
-            Centre::None => teacher.clone(),
-            Centre::Mean => teacher.clone() - matrix(self.mean, [1, width]),
+        let centred = match recipe.center {
+            Center::None => teacher.clone(),
+            Center::Mean => teacher.clone() - matrix(self.mean, [1, width]),
         };
         let mut target = centred.matmul(components.transpose());
         if recipe.normalize {

@@ -1,0 +1,251 @@
+//! The end of a run: the student as a model folder, measured by opening that folder as any user would.
+//!
+//! The folder is written twice: once into the run, to be opened and scored, and once to its place with the
+//! scores in its model card. So the numbers on the card are those of the exported files, not of the trainer.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use hpd_encoder::tensor::Tensor;
+use hpd_encoder::writer::Dense;
+use hpd_encoder::{DenseActivation, EncodeOptions, Model};
+use hpd_eval::provenance::Machine;
+use hpd_eval::sts::Pairs;
+use hpd_files::vectors::Matrix;
+use hpd_files::{Error, Progress, Result};
+
+use crate::agreement::agreement;
+use crate::card::{
+    Card, DataFacts, ProjectionFacts, Results, Speed, StudentFacts, TeacherFacts, TrainingFacts,
+};
+use crate::export::{self, Space, TrainedStudent};
+use crate::pca::Pca;
+use crate::recipe::{self, Center, Recipe};
+use crate::run::{Settings, TeacherArgument, spearman};
+use crate::scores::{Row, Scores};
+use crate::sentences::Sentences;
+use crate::shards::{TeacherCard, TeacherVectors};
+use crate::start::Start;
+use crate::student::{HEAD_BIAS, HEAD_WEIGHT};
+use crate::teacher::Teacher;
+use crate::train::Outcome;
+
+/// What a run works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Material<'a> {
+    pub(crate) sentences: &'a Sentences,
+    pub(crate) vectors: &'a TeacherVectors,
+    pub(crate) pca: &'a Pca,
+    pub(crate) pairs: Option<&'a Pairs>,
+}
+
+/// A trained student and all that its card tells.
+pub(crate) struct Finish<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) start: &'a Start,
+    pub(crate) card: &'a TeacherCard,
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) seconds: f64,
+    pub(crate) material: Material<'a>,
+}
+
+impl Finish<'_> {
+    /// Writes the model folder.
+    pub(crate) fn export(&self, output: &Path, scores: Option<&Scores>, replace: bool) -> Result<()> {
+        let (student, card) = (self.student()?, self.model_card(scores));
+        let projection = self.material.pca.components();
+        let mean: Vec<f32> = self.material.pca.mean().iter().map(|&x| x as f32).collect();
+        let space = Space {
+            teacher: &self.card.fingerprint,
+            projection: &projection.data,
+            dim: self.recipe().dim,
+            centre: if self.recipe().center == Center::Mean { &mean } else { &[] },
+        };
+        export::write(student, &space, &card, output, replace).map(drop)
+    }
+
+    /// Writes the student to `trial`, opens it and sets it beside the teacher and the teacher's projection.
+    pub(crate) fn score(
+        &self,
+        teacher: &Teacher,
+        trial: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Scores> {
+        self.export(trial, None, true)?;
+        let student = Model::open(trial)?;
+        let sentences = self.material.sentences;
+        let texts: Vec<&str> = sentences.held_back().iter().map(|&row| sentences.get(row as usize)).collect();
+        progress.stage("scoring", None);
+        let began = Instant::now();
+        let encoded = student.encode(&texts, &EncodeOptions::default())?.rows;
+        let encode_seconds = began.elapsed().as_secs_f64();
+
+        let full = self.material.vectors.gather(sentences.held_back());
+        let projected = self.material.pca.project(&full, self.recipe().center)?;
+        let [teacher_sts, pca_sts] = self.teacher_sts(teacher)?;
+        let student_sts = self.student_sts(&student)?;
+        let line = |name: &str, rows: &Matrix, target: Option<&Matrix>, dev_sts| Row {
+            name: name.to_owned(),
+            dim: rows.dim,
+            held_back: (!texts.is_empty()).then(|| agreement(&full, rows, target)),
+            dev_sts,
+        };
+        fs::remove_dir_all(trial).map_err(|e| Error::io("remove", trial, e))?;
+        Ok(Scores {
+            output: self.settings.output.display().to_string(),
+            held_back: texts.len(),
+            rows: vec![
+                line("teacher", &full, None, teacher_sts),
+                line("teacher + PCA", &projected, Some(&projected), pca_sts),
+                line("student", &encoded, Some(&projected), student_sts),
+            ],
+            steps: self.outcome.steps as usize,
+            training_seconds: self.seconds,
+            sentences_per_second: self.outcome.sentences_per_second,
+            encoded_per_second: texts.len() as f64 / encode_seconds.max(1e-9),
+        })
+    }
+
+    fn recipe(&self) -> &Recipe {
+        &self.settings.recipe
+    }
+
+    /// Spearman on the scored pairs of the teacher and of its projection.
+    fn teacher_sts(&self, teacher: &Teacher) -> Result<[Option<f64>; 2]> {
+        let Some(pairs) = self.material.pairs else { return Ok([None; 2]) };
+        let texts: Vec<&str> = pairs.sentences.iter().map(String::as_str).collect();
+        let Some(full) = teacher.vectors_of(&texts)? else { return Ok([None; 2]) };
+        let projected = self.material.pca.project(&full, self.recipe().center)?;
+        Ok([spearman(Some(pairs), &full), spearman(Some(pairs), &projected)])
+    }
+
+    fn student_sts(&self, student: &Model) -> Result<Option<f64>> {
+        let Some(pairs) = self.material.pairs else { return Ok(None) };
+        let rows = student.encode(&pairs.sentences, &EncodeOptions::default())?.rows;
+        Ok(spearman(Some(pairs), &rows))
+    }
+
+    /// The student's tensors, the head apart.
+    fn student(&self) -> Result<TrainedStudent> {
+        let (mut head_weight, mut head_bias) = (Vec::new(), None);
+        let mut tensors: Vec<Tensor> = Vec::new();
+        for tensor in self.outcome.best.tensors() {
+            match tensor.name.as_str() {
+                HEAD_WEIGHT => head_weight = tensor.data,
+                HEAD_BIAS => head_bias = Some(tensor.data),
+                _ => tensors.push(tensor),
+            }
+        }
+        let head = Dense {
+            weight: head_weight,
+            bias: head_bias,
+            in_features: self.start.config.hidden_size,
+            out_features: self.recipe().dim,
+            activation: self.activation(),
+        };
+        let folder = &self.start.folder;
+        Ok(TrainedStudent {
+            config: self.start.config_json()?,
+            tensors,
+            head,
+            tokenizer_from: folder.transformer.clone(),
+            do_lower_case: folder.do_lower_case,
+            prompts: folder.prompts.clone(),
+            default_prompt_name: folder.default_prompt_name.clone(),
+        })
+    }
+
+    fn activation(&self) -> DenseActivation {
+        match self.recipe().head.activation {
+            recipe::Activation::Identity => DenseActivation::Identity,
+            recipe::Activation::Tanh => DenseActivation::Tanh,
+        }
+    }
+
+    fn model_card(&self, scores: Option<&Scores>) -> Card {
+        let name = self.settings.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let machine = Machine::current();
+        Card {
+            name,
+            teacher: self.teacher_facts(),
+            student: self.student_facts(),
+            projection: ProjectionFacts {
+                rows: self.material.pca.origin().rows,
+                explained_variance: self.material.pca.explained_ratio(),
+                centred: self.recipe().center == Center::Mean,
+            },
+            data: self.data_facts(),
+            training: TrainingFacts {
+                recipe: self.settings.recipe_name.clone(),
+                recipe_toml: self.recipe().to_toml(),
+                loss: self.recipe().loss_names(),
+                steps: self.outcome.steps as usize,
+                seconds: self.seconds,
+                machine: format!("{}, {} threads", machine.cpu, machine.threads),
+            },
+            results: scores.map(results).unwrap_or_default(),
+            speed: scores.map(|scores| Speed {
+                sentences_per_second: scores.encoded_per_second,
+                conditions: format!(
+                    "{} held-back sentences, {}, {} threads",
+                    scores.held_back, machine.cpu, machine.threads
+                ),
+            }),
+        }
+    }
+
+    fn teacher_facts(&self) -> TeacherFacts {
+        let dim = self.material.vectors.dim();
+        match &self.settings.teacher {
+            TeacherArgument::Model { folder, name, .. } => {
+                let id = (!Path::new(name).exists()).then_some(name.as_str());
+                export::teacher_facts(folder, id, dim)
+            }
+            _ => TeacherFacts { name: self.card.name.clone(), dim, license: None, base_model: None },
+        }
+    }
+
+    fn student_facts(&self) -> StudentFacts {
+        let tensors = self.outcome.best.tensors();
+        StudentFacts {
+            dim: self.recipe().dim,
+            layers: self.start.config.num_hidden_layers,
+            hidden: self.start.config.hidden_size,
+            parameters: tensors.iter().map(|tensor| tensor.data.len()).sum(),
+            max_seq_length: self.start.folder.max_seq_length,
+            activation: self.activation(),
+            normalize: self.recipe().normalize,
+            matryoshka_dimensions: self.recipe().matryoshka.clone(),
+        }
+    }
+
+    fn data_facts(&self) -> DataFacts {
+        let sentences = self.material.sentences;
+        let source = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let files = sentences.files().iter();
+        DataFacts {
+            sources: files.map(|file| (source(&file.path), file.kept)).collect(),
+            sentences: sentences.len(),
+        }
+    }
+}
+
+/// The scores as the card's table, ×100.
+fn results(scores: &Scores) -> Results {
+    let columns = ["similarities", "neighbours", "cosine to target", "dev STS"];
+    let hundred = |score: Option<f64>| score.map(|score| score * 100.0);
+    let line = |row: &Row| {
+        let held_back = row.held_back;
+        vec![
+            hundred(held_back.map(|agreement| agreement.spearman)),
+            hundred(held_back.map(|agreement| agreement.recall_at_10)),
+            hundred(held_back.and_then(|agreement| agreement.cosine)),
+            hundred(row.dev_sts),
+        ]
+    };
+    Results {
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: scores.rows.iter().map(|row| (row.name.clone(), line(row))).collect(),
+    }
+}

@@ -1,0 +1,156 @@
+//! What a run would take: rows, disk and time, measured on a handful of sentences before anything is written.
+
+use std::fmt;
+use std::time::Instant;
+
+use burn::tensor::{Tensor, TensorData};
+use hpd_encoder::EncodeOptions;
+use hpd_files::{Progress, Result};
+use serde::Serialize;
+
+use crate::loss::loss;
+use crate::recipe::Recipe;
+use crate::run::Settings;
+use crate::sentences::Sentences;
+use crate::start::Start;
+use crate::student::{DropoutSites, HeadShape, PackedBatch, Student};
+
+/// Sentences shown to the teacher to see how fast it is.
+const TEACHER_SAMPLE: usize = 256;
+/// Steps taken to see how fast training is; the first, which warms caches, is not counted.
+const STEPS: usize = 3;
+
+/// What a run would take.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Sentences to train on in the first epoch.
+    pub sentences: usize,
+    /// Sentences held back.
+    pub held_back: usize,
+    /// Optimiser steps over all epochs.
+    pub steps: usize,
+    /// Bytes of teacher vectors.
+    pub teacher_bytes: u64,
+    /// Bytes of checkpoints: the last with its moments, the one before while it is written, and the best.
+    pub checkpoint_bytes: u64,
+    /// Seconds that the teacher needs, measured; `None` for a server, which a plan does not ask.
+    pub teacher_seconds: Option<f64>,
+    /// Seconds that training needs, measured on a few steps.
+    pub training_seconds: f64,
+    /// Parameters of the student.
+    pub parameters: usize,
+    /// The resolved recipe, TOML.
+    pub recipe: String,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        writeln!(f, "sentences     {} to train on, {} held back", self.sentences, self.held_back)?;
+        writeln!(f, "student       {:.1} million parameters", self.parameters as f64 / 1e6)?;
+        writeln!(f, "steps         {}", self.steps)?;
+        writeln!(
+            f,
+            "disk          {:.0} MB of teacher vectors, {:.0} MB of checkpoints",
+            megabytes(self.teacher_bytes),
+            megabytes(self.checkpoint_bytes)
+        )?;
+        let teacher = self.teacher_seconds.map_or("unknown".to_owned(), duration);
+        writeln!(f, "time          {teacher} for the teacher, {} for training", duration(self.training_seconds))?;
+        write!(f, "\n{}", self.recipe.trim_end())
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// Measures and adds up; writes nothing.
+///
+/// # Errors
+/// As the run itself would, up to its first step.
+pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
+    let recipe = &settings.recipe;
+    recipe.validate()?;
+    let start = settings.start()?;
+    let sentences = settings.read_sentences(progress)?;
+    let rows: Vec<usize> = (0..recipe.epochs).map(|epoch| sentences.epoch(epoch, recipe.seed).len()).collect();
+    let steps: usize = rows.iter().map(|count| count.div_ceil(recipe.batch_size)).sum();
+    progress.stage("measuring", None);
+    let (teacher_dim, teacher_rate) = teacher_speed(settings, &sentences)?;
+    let student = fresh_student(recipe, &start, settings)?;
+    let parameters: usize = student.tensors().iter().map(|tensor| tensor.data.len()).sum();
+    let step_seconds = step_seconds(recipe, &start, &student, &sentences, teacher_dim)?;
+    Ok(Plan {
+        sentences: rows.first().copied().unwrap_or(0),
+        held_back: sentences.held_back().len(),
+        steps,
+        teacher_bytes: 2 * (sentences.len() * teacher_dim) as u64,
+        checkpoint_bytes: 4 * (3 + 3 + 1) * parameters as u64,
+        teacher_seconds: teacher_rate.map(|rate| sentences.len() as f64 / rate),
+        training_seconds: steps as f64 * step_seconds,
+        parameters,
+        recipe: recipe.to_toml(),
+    })
+}
+
+/// Width of the teacher's vectors and sentences that it embeds in a second.
+fn teacher_speed(settings: &Settings, sentences: &Sentences) -> Result<(usize, Option<f64>)> {
+    let rows = sentences.sample(TEACHER_SAMPLE, settings.recipe.seed);
+    let texts: Vec<&str> = rows.iter().map(|&row| sentences.get(row as usize)).collect();
+    match settings.teacher.model()? {
+        Some(model) => {
+            let began = Instant::now();
+            model.encode(&texts, &EncodeOptions::default())?;
+            let rate = texts.len() as f64 / began.elapsed().as_secs_f64();
+            Ok((model.dim(), Some(rate)))
+        }
+        // The width of vectors elsewhere is at least that of the student's.
+        None => Ok((settings.recipe.dim, None)),
+    }
+}
+
+fn fresh_student(recipe: &Recipe, start: &Start, settings: &Settings) -> Result<Student> {
+    let head = HeadShape {
+        dim: recipe.dim,
+        bias: recipe.head.bias,
+        activation: recipe.head.activation,
+        normalize: recipe.normalize,
+    };
+    Student::fresh(start.config.clone(), head, recipe.seed, &settings.device.open()?)
+}
+
+/// Seconds of a step, the optimiser's small part left out.
+fn step_seconds(
+    recipe: &Recipe,
+    start: &Start,
+    student: &Student,
+    sentences: &Sentences,
+    teacher_dim: usize,
+) -> Result<f64> {
+    let rows = sentences.sample(recipe.batch_size, recipe.seed);
+    let texts: Vec<&str> = rows.iter().map(|&row| sentences.get(row as usize)).collect();
+    let tokens = start.tokenizer(recipe)?.tokenize(&texts)?;
+    let batch = PackedBatch::new((0..tokens.len()).map(|i| tokens.text(i)), &student.config);
+    let device = student.body.positions.device();
+    let ones = |dim: usize| {
+        let numbers: Vec<f32> = (0..tokens.len() * dim).map(|i| (i as f32).sin()).collect();
+        Tensor::<2>::from_data(TensorData::new(numbers, [tokens.len(), dim]), &device)
+    };
+    let mut began = Instant::now();
+    for step in 0..=STEPS {
+        if step == 1 {
+            began = Instant::now();
+        }
+        let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, step as u64);
+        let words = student.word_rows(&batch).require_grad();
+        let output = student.forward(&batch, words, &mut sites);
+        let parts = loss(recipe, output, ones(recipe.dim), ones(teacher_dim));
+        drop(parts.total.backward());
+    }
+    Ok(began.elapsed().as_secs_f64() / STEPS as f64)
+}

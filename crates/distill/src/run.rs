@@ -1,0 +1,342 @@
+//! The whole chain on one page: sentences → teacher vectors → PCA → student → model folder → scores.
+//!
+//! The other modules each do one step and know nothing of the next; this one decides their order, binds the run
+//! to what it was started with (see [`crate::run_folder`]) and measures what came out through the same encoder
+//! that users will run. Every step can be killed and repeated: teacher vectors go on at the next shard,
+//! training at the last checkpoint; PCA and export are quick and give the same bits again.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use hpd_encoder::{EncodeOptions, Model, OpenOptions};
+use hpd_eval::sts::{self, Pairs};
+use hpd_files::vectors::Matrix;
+use hpd_files::{Error, Progress, Result, atomic};
+use serde_json::{Map, Value, json};
+
+use crate::endpoint::{EndpointOptions, key_from_environment};
+use crate::finish::{Finish, Material};
+use crate::pca::Pca;
+use crate::recipe::Recipe;
+use crate::run_folder::RunFolder;
+use crate::scores::Scores;
+use crate::sentences::{SentenceFile, SentenceOptions, Sentences};
+use crate::shards::{TeacherCard, TeacherVectors};
+use crate::start::{Start, StudentStart};
+use crate::student::Student;
+use crate::teacher::{Teacher, TeacherKind};
+use crate::train::{self, DevSts, Outcome, TrainingData};
+
+/// All that a run is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who gives the vectors to land on.
+    pub teacher: TeacherArgument,
+    /// Where the student starts.
+    pub start: StudentStart,
+    /// The text to train on.
+    pub sentences: Vec<SentenceFile>,
+    /// What of it is taken.
+    pub sentence_options: SentenceOptions,
+    /// Every knob of the training.
+    pub recipe: Recipe,
+    /// What the recipe was asked for by.
+    pub recipe_name: String,
+    /// Folder for the student; the run works in `OUTPUT.run`.
+    pub output: PathBuf,
+    /// Folder for teacher vectors, shared between runs; `None` keeps them in the run.
+    pub teacher_cache: Option<PathBuf>,
+    /// Scored pairs to watch the training by.
+    pub dev_sts: Option<PathBuf>,
+    /// Where to train.
+    pub device: DeviceChoice,
+    /// Goes on with an interrupted run.
+    pub resume: bool,
+    /// Replaces an earlier student and its run.
+    pub overwrite: bool,
+}
+
+/// Who the teacher is, as typed.
+#[derive(Clone, Debug)]
+pub enum TeacherArgument {
+    /// A model folder, and the name it was asked for by.
+    Model {
+        /// The folder, fetched if it had to be.
+        folder: PathBuf,
+        /// What was typed.
+        name: String,
+        /// Tokens at which sentences are cut; `None` as the folder says.
+        max_seq_length: Option<usize>,
+    },
+    /// A file of vectors, made elsewhere.
+    Vectors(PathBuf),
+    /// The address of a server.
+    Endpoint {
+        /// Where it listens.
+        url: String,
+        /// The model to ask it for.
+        model: Option<String>,
+    },
+}
+
+impl TeacherArgument {
+    /// Reads what was typed; `folder_of` finds or fetches the folder of a model.
+    ///
+    /// # Errors
+    /// As `folder_of`, or when a server's model is named for a teacher that is none.
+    pub fn parse(
+        text: &str,
+        endpoint_model: Option<&str>,
+        max_seq_length: Option<usize>,
+        folder_of: impl FnOnce(&str) -> Result<PathBuf>,
+    ) -> Result<Self> {
+        let kind = TeacherKind::parse(text);
+        if endpoint_model.is_some() && !matches!(kind, TeacherKind::Endpoint(_)) {
+            return Err(Error::input(format!("`--teacher-model` is for servers, `{text}` is none"))
+                .hint("leave it out, or give an http:// or https:// address as --teacher"));
+        }
+        Ok(match kind {
+            TeacherKind::Model(name) => {
+                Self::Model { folder: folder_of(&name)?, name, max_seq_length }
+            }
+            TeacherKind::Vectors(path) => Self::Vectors(path),
+            TeacherKind::Endpoint(url) => {
+                Self::Endpoint { url, model: endpoint_model.map(str::to_owned) }
+            }
+        })
+    }
+
+    fn open(&self) -> Result<Teacher> {
+        match self {
+            Self::Model { folder, name, max_seq_length } => {
+                let opening = OpenOptions { max_seq_length: *max_seq_length };
+                Teacher::model(name, folder, &opening, EncodeOptions::default())
+            }
+            Self::Vectors(path) => Teacher::vectors(path),
+            Self::Endpoint { url, model } => {
+                let options = EndpointOptions {
+                    model: model.clone(),
+                    key: key_from_environment(),
+                    ..EndpointOptions::default()
+                };
+                Teacher::endpoint(url, options)
+            }
+        }
+    }
+
+    /// The model, when it runs here.
+    pub(crate) fn model(&self) -> Result<Option<Model>> {
+        let Self::Model { folder, max_seq_length, .. } = self else { return Ok(None) };
+        Model::open_with(folder, &OpenOptions { max_seq_length: *max_seq_length }).map(Some)
+    }
+
+    /// The model folder that layers and vocabulary can be taken from.
+    fn folder(&self) -> Result<&Path> {
+        match self {
+            Self::Model { folder, .. } => Ok(folder),
+            Self::Vectors(path) => Err(no_layers(&path.display().to_string())),
+            Self::Endpoint { url, .. } => Err(no_layers(url)),
+        }
+    }
+}
+
+fn no_layers(teacher: &str) -> Error {
+    Error::input(format!("teacher `{teacher}` has no layers to cut a student from"))
+        .hint("name the model folder to start from: --student DIR")
+}
+
+impl Settings {
+    pub(crate) fn start(&self) -> Result<Start> {
+        Start::find(&self.start, || self.teacher.folder())
+    }
+
+    pub(crate) fn read_sentences(&self, progress: &dyn Progress) -> Result<Sentences> {
+        let recipe = &self.recipe;
+        let mut options = self.sentence_options.clone();
+        options.seed = recipe.seed;
+        if recipe.max_characters > 0 {
+            options.max_characters = options.max_characters.min(recipe.max_characters);
+        }
+        let sentences = Sentences::read(&self.sentences, &options, progress)?;
+        for file in sentences.files() {
+            progress.note(&file.to_string());
+        }
+        Ok(sentences)
+    }
+}
+
+/// Runs the whole chain and tells how the student came out.
+///
+/// # Errors
+/// When a step fails; what the steps before it made stays in `OUTPUT.run` and is used again with `resume`.
+pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
+    let recipe = &settings.recipe;
+    let start = settings.start()?;
+    let folder = RunFolder::open(&settings.output, settings.resume, settings.overwrite)?;
+    let sentences = settings.read_sentences(progress)?;
+    let teacher = settings.teacher.open()?;
+    let card = teacher.card(&sentences);
+    let binding = binding(&start, &card, &sentences, recipe)?;
+    if let Some(results) = folder.bind(&binding)? {
+        progress.note(&format!("`{}` is done already", settings.output.display()));
+        return serde_json::from_value(results)
+            .map_err(|e| Error::input("the results in `run.json` are damaged").caused_by(e));
+    }
+    atomic::write(&folder.place("recipe.toml"), recipe.to_toml().as_bytes())?;
+
+    let cache = settings.teacher_cache.clone().unwrap_or_else(|| folder.place("teacher"));
+    let vectors = teacher.embed(&sentences, &cache, progress)?;
+    let pca = fit_pca(recipe, &card, &sentences, &vectors, progress)?;
+    pca.save(&folder.place("pca.safetensors"))?;
+
+    let pairs = settings.dev_sts.as_deref().map(sts::read).transpose()?;
+    let material = Material { sentences: &sentences, vectors: &vectors, pca: &pca, pairs: pairs.as_ref() };
+    let student = start.student(recipe, &pca, &settings.device.open()?)?;
+    let began = Instant::now();
+    let outcome = train_student(recipe, &start, student, &material, &binding, &folder, progress)?;
+    let seconds = began.elapsed().as_secs_f64();
+
+    let finish = Finish { settings, start: &start, card: &card, outcome: &outcome, seconds, material };
+    let scores = finish.score(&teacher, &folder.place("student"), progress)?;
+    finish.export(&settings.output, Some(&scores), settings.overwrite || settings.resume)?;
+    folder.finish(&binding, json!(scores))?;
+    Ok(scores)
+}
+
+/// Fits the projection on training sentences, drawn by the seed.
+fn fit_pca(
+    recipe: &Recipe,
+    card: &TeacherCard,
+    sentences: &Sentences,
+    vectors: &TeacherVectors,
+    progress: &dyn Progress,
+) -> Result<Pca> {
+    let rows = sentences.sample(recipe.pca_rows, recipe.seed);
+    progress.stage("fitting PCA", None);
+    let copy = |i: usize, numbers: &mut [f32]| vectors.copy_row(rows[i] as usize, numbers);
+    let pca = Pca::fit(rows.len(), vectors.dim(), recipe.dim, copy)?;
+    progress.note(&format!(
+        "PCA of {} vectors: {} of {} dimensions explain {:.1} % of the variance",
+        rows.len(),
+        recipe.dim,
+        vectors.dim(),
+        pca.explained_ratio() * 100.0
+    ));
+    Ok(pca.of(card.fingerprint.clone(), sentences.fingerprint()))
+}
+
+/// Lays the training data out and trains.
+fn train_student(
+    recipe: &Recipe,
+    start: &Start,
+    student: Student,
+    material: &Material<'_>,
+    binding: &Map<String, Value>,
+    folder: &RunFolder,
+    progress: &dyn Progress,
+) -> Result<Outcome> {
+    let Material { sentences, vectors, pca, pairs } = *material;
+    let tokens = start.tokenize(sentences, recipe, progress)?;
+    let pair_tokens = start.tokenize_pairs(pairs, recipe)?;
+    let spearman = |vectors: &Matrix| spearman(pairs, vectors).unwrap_or(0.0) * 100.0;
+    let mean: Vec<f32> = pca.mean().iter().map(|&number| number as f32).collect();
+    let data = TrainingData {
+        tokens: &tokens,
+        teacher: &|row, numbers: &mut [f32]| vectors.copy_row(row, numbers),
+        components: &pca.components().data,
+        mean: &mean,
+        epoch: &|epoch| sentences.epoch(epoch, recipe.seed),
+        held_back: sentences.held_back(),
+        dev_sts: pair_tokens.as_ref().map(|tokens| DevSts {
+            tokens,
+            spearman: &spearman,
+        }),
+        fingerprints: binding.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+    };
+    train::train(recipe, student, &data, folder.path(), progress)
+}
+
+/// Spearman of the pairs' cosines with their scores, 0 to 1.
+pub(crate) fn spearman(pairs: Option<&Pairs>, vectors: &Matrix) -> Option<f64> {
+    sts::score(pairs?, vectors).ok()?.spearman_cosine
+}
+
+/// All that decides the student's numbers, besides the arithmetic.
+fn binding(
+    start: &Start,
+    card: &TeacherCard,
+    sentences: &Sentences,
+    recipe: &Recipe,
+) -> Result<Map<String, Value>> {
+    let weights = match &start.layers {
+        Some(layers) => {
+            json!({ "weights": Model::open(&start.folder.path)?.identity().weights, "layers": layers })
+        }
+        None => json!("random"),
+    };
+    let binding = json!({
+        "teacher": card.fingerprint,
+        "sentences": sentences.fingerprint().to_string(),
+        "held back": sentences.held_back().len(),
+        "start": weights,
+        "shape": start.config,
+        "recipe": recipe.to_toml(),
+    });
+    Ok(binding.as_object().cloned().unwrap_or_default())
+}
+
+/// Where to train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The processor; always there.
+    #[default]
+    Cpu,
+    /// An NVIDIA card, feature `cuda`.
+    Cuda,
+    /// A card by Vulkan, feature `vulkan`.
+    Vulkan,
+    /// An Apple card, feature `metal`.
+    Metal,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda),
+            "vulkan" => Ok(Self::Vulkan),
+            "metal" => Ok(Self::Metal),
+            _ => Err(Error::input(format!("there is no device `{text}`"))
+                .hint("--device cpu, cuda, vulkan or metal")),
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// The device, with gradients.
+    ///
+    /// # Errors
+    /// When this build has no support for it.
+    pub(crate) fn open(self) -> Result<Device> {
+        let device = match self {
+            Self::Cpu => Some(Device::flex()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Some(Device::cuda(burn::tensor::DeviceIndex::Default)),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Some(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(feature = "metal")]
+            Self::Metal => Some(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(not(all(feature = "cuda", feature = "vulkan", feature = "metal")))]
+            _ => None,
+        };
+        device.map(Device::autodiff).ok_or_else(|| {
+            let name = format!("{self:?}").to_lowercase();
+            Error::input(format!("this hpd was built without device `{name}`"))
+                .hint(format!("cargo install --path crates/cli --features {name}"))
+        })
+    }
+}

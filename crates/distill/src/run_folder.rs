@@ -1,0 +1,216 @@
+//! The folder a run works in: what it is, how far it has come, and whether this command may go on with it.
+//!
+//! ```text
+//! student/               the exported model, only when it is whole
+//! student.run/
+//!   run.json             what the run was started with and how far it has come
+//!   recipe.toml          the resolved recipe
+//!   pca.safetensors      the projection, when fitted
+//!   metrics.jsonl        one line a logged step
+//!   checkpoint/          last and best weights
+//!   teacher/             teacher vectors, unless they are kept elsewhere
+//! ```
+//!
+//! A run is bound to its teacher, sentences, start and recipe; going on with others would train something
+//! that no command line describes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hpd_files::{Error, Result, atomic};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+const VERSION: u32 = 1;
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Started; teacher vectors, training or export may be in work.
+    Running,
+    /// The student stands.
+    Done,
+}
+
+/// What `run.json` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunFile {
+    version: u32,
+    /// How far the run has come.
+    pub status: Status,
+    /// Where the student goes.
+    pub output: PathBuf,
+    /// All that decides the student's numbers, by name; see `run::binding`.
+    pub binding: serde_json::Map<String, Value>,
+    /// The scores, once the run is done.
+    pub results: Option<Value>,
+}
+
+/// A run's folder, open.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    output: PathBuf,
+    resume: bool,
+}
+
+impl RunFolder {
+    /// Claims `OUTPUT.run` for a student at `output`.
+    ///
+    /// # Errors
+    /// When the student or an earlier run is there and neither `resume` nor `overwrite` is asked for.
+    pub fn open(output: &Path, resume: bool, overwrite: bool) -> Result<Self> {
+        let folder =
+            Self { path: run_path(output)?, output: output.to_owned(), resume };
+        if overwrite && folder.path.exists() {
+            fs::remove_dir_all(&folder.path).map_err(|e| Error::io("remove", &folder.path, e))?;
+        }
+        if output.exists() && !overwrite && !resume {
+            return Err(Error::input(format!("`{}` is there already", output.display()))
+                .hint("choose another --output, or replace it with --overwrite"));
+        }
+        if folder.run_file().exists() && !resume {
+            return Err(Error::input(format!("`{}` holds an earlier run", folder.path.display()))
+                .hint("go on with it by --resume, or start again with --overwrite"));
+        }
+        fs::create_dir_all(&folder.path).map_err(|e| Error::io("create", &folder.path, e))?;
+        Ok(folder)
+    }
+
+    /// Records what the run is about, or makes sure that it still is about the same. Gives the results of a
+    /// run that is done.
+    ///
+    /// # Errors
+    /// When an earlier run was started with something else; names what.
+    pub fn bind(&self, binding: &serde_json::Map<String, Value>) -> Result<Option<Value>> {
+        if !self.resume || !self.run_file().exists() {
+            self.write(Status::Running, binding, None)?;
+            return Ok(None);
+        }
+        let earlier = read(&self.path)?;
+        let changed = earlier.binding.iter().find(|(name, value)| binding.get(*name) != Some(value));
+        if let Some((name, value)) = changed {
+            let now = binding.get(name).unwrap_or(&Value::Null);
+            return Err(Error::mismatch(format!(
+                "cannot go on with `{}`: its {name} was {value}, this command has {now}",
+                self.path.display()
+            ))
+            .hint("repeat the command of that run, or start again with --overwrite"));
+        }
+        Ok(if earlier.status == Status::Done { earlier.results } else { None })
+    }
+
+    /// Marks the run as done.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn finish(&self, binding: &serde_json::Map<String, Value>, results: Value) -> Result<()> {
+        self.write(Status::Done, binding, Some(results))
+    }
+
+    fn write(
+        &self,
+        status: Status,
+        binding: &serde_json::Map<String, Value>,
+        results: Option<Value>,
+    ) -> Result<()> {
+        let output = self.output.clone();
+        let file = RunFile { version: VERSION, status, output, binding: binding.clone(), results };
+        let text = serde_json::to_string_pretty(&file)
+            .map_err(|e| Error::input("cannot write down the run").caused_by(e))?;
+        atomic::write(&self.run_file(), text.as_bytes())
+    }
+
+    fn run_file(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
+    /// A place in the folder.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether this command goes on with an earlier run.
+    pub fn resumes(&self) -> bool {
+        self.resume
+    }
+}
+
+/// `dir/student` → `dir/student.run`.
+fn run_path(output: &Path) -> Result<PathBuf> {
+    let name = output.file_name().ok_or_else(|| {
+        Error::input(format!("`--output {}` has no name", output.display())).hint("name a new folder")
+    })?;
+    let mut name = name.to_os_string();
+    name.push(".run");
+    Ok(output.with_file_name(name))
+}
+
+/// Reads the `run.json` of a run's folder.
+///
+/// # Errors
+/// When it is missing, damaged or of a later version.
+pub fn read(folder: &Path) -> Result<RunFile> {
+    let path = folder.join("run.json");
+    let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+    let file: RunFile = serde_json::from_str(&text).map_err(|e| {
+        Error::input(format!("`{}` is damaged", path.display()))
+            .caused_by(e)
+            .hint("start the run again with --overwrite")
+    })?;
+    if file.version > VERSION {
+        return Err(Error::input(format!(
+            "`{}` has version {}, this hpd knows {VERSION}",
+            path.display(),
+            file.version
+        )));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding(teacher: &str) -> serde_json::Map<String, Value> {
+        serde_json::Map::from_iter([("teacher".to_owned(), Value::from(teacher))])
+    }
+
+    #[test]
+    fn an_earlier_run_is_never_taken_over_silently() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("student");
+        RunFolder::open(&output, false, false).unwrap().bind(&binding("a")).unwrap();
+        let refused = RunFolder::open(&output, false, false).unwrap_err();
+        assert!(refused.hint_text().unwrap().contains("--resume"));
+        assert!(RunFolder::open(&output, true, false).unwrap().bind(&binding("a")).unwrap().is_none());
+        let other = RunFolder::open(&output, true, false).unwrap().bind(&binding("b")).unwrap_err();
+        assert!(other.to_string().contains("its teacher was \"a\", this command has \"b\""));
+        RunFolder::open(&output, false, true).unwrap().bind(&binding("b")).unwrap();
+    }
+
+    #[test]
+    fn a_run_that_is_done_gives_its_results_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("student");
+        let folder = RunFolder::open(&output, false, false).unwrap();
+        folder.bind(&binding("a")).unwrap();
+        folder.finish(&binding("a"), Value::from(1)).unwrap();
+        let again = RunFolder::open(&output, true, false).unwrap().bind(&binding("a")).unwrap();
+        assert_eq!(again, Some(Value::from(1)));
+    }
+
+    #[test]
+    fn an_existing_student_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("student");
+        fs::create_dir(&output).unwrap();
+        assert!(RunFolder::open(&output, false, false).is_err());
+    }
+}

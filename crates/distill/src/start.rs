@@ -1,0 +1,198 @@
+//! Where a student starts: which folder's layers, vocabulary and tokenizer, and what the recipe makes of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use hpd_encoder::{EncoderConfig, Folder, Tokenizer, Tokens};
+use hpd_eval::sts::Pairs;
+use hpd_files::{Error, Progress, Result};
+use serde_json::{Map, Value, json};
+
+use crate::pca::Pca;
+use crate::recipe::{HeadStart, Recipe};
+use crate::sentences::Sentences;
+use crate::student::{HeadShape, Student, spread_layers};
+
+/// Width of an attention head of a fresh student, as in the small models people start from.
+const HEAD_WIDTH: usize = 32;
+/// Sentences tokenised between two signs of life.
+const SLICE: usize = 1 << 14;
+
+/// Where a student starts, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StudentStart {
+    /// So many of the teacher's layers, evenly spread, the last one among them.
+    Layers(usize),
+    /// These layers of the teacher, counted from 0.
+    KeepLayers(Vec<usize>),
+    /// All of another model's layers.
+    Folder(PathBuf),
+    /// Random weights, with the vocabulary of the teacher or of another model folder.
+    Fresh {
+        /// Width of the Transformer.
+        width: usize,
+        /// Its layers.
+        layers: usize,
+        /// Whose vocabulary; `None` for the teacher's.
+        vocabulary: Option<PathBuf>,
+    },
+}
+
+/// Where a student starts, with its folder read.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Whose tokenizer, and mostly whose weights.
+    pub folder: Folder,
+    /// Shape of the student's Transformer.
+    pub config: EncoderConfig,
+    /// The layers of the folder that stay; `None` for random weights.
+    pub layers: Option<Vec<usize>>,
+}
+
+impl Start {
+    /// Reads the folder that `start` means; `teacher` gives the teacher's.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, has fewer layers than are asked for, or the width of a fresh student is
+    /// no multiple of a head's.
+    pub fn find<'a>(
+        start: &'a StudentStart,
+        teacher: impl Fn() -> Result<&'a Path>,
+    ) -> Result<Self> {
+        let (folder, layers) = match start {
+            StudentStart::Layers(count) => {
+                let folder = Folder::open(teacher()?)?;
+                let kept = spread(*count, folder.config.num_hidden_layers)?;
+                (folder, Some(kept))
+            }
+            StudentStart::KeepLayers(layers) => (Folder::open(teacher()?)?, Some(layers.clone())),
+            StudentStart::Folder(path) => {
+                let folder = Folder::open(path)?;
+                let all = (0..folder.config.num_hidden_layers).collect();
+                (folder, Some(all))
+            }
+            StudentStart::Fresh { vocabulary: Some(path), .. } => (Folder::open(path)?, None),
+            StudentStart::Fresh { vocabulary: None, .. } => (Folder::open(teacher()?)?, None),
+        };
+        let mut config = folder.config.clone();
+        config.num_hidden_layers = layers.as_ref().map_or(0, Vec::len);
+        if let StudentStart::Fresh { width, layers, .. } = start {
+            reshape(&mut config, *width, *layers)?;
+        }
+        Ok(Self { folder, config, layers })
+    }
+
+    /// The student before its first step.
+    ///
+    /// # Errors
+    /// When a tensor is missing, or the head cannot start as the projection because the widths differ.
+    pub fn student(&self, recipe: &Recipe, pca: &Pca, device: &Device) -> Result<Student> {
+        let head = HeadShape {
+            dim: recipe.dim,
+            bias: recipe.head.bias,
+            activation: recipe.head.activation,
+            normalize: recipe.normalize,
+        };
+        let Some(layers) = &self.layers else {
+            return Student::fresh(self.config.clone(), head, recipe.seed, device);
+        };
+        let components = pca.components();
+        let weight = (recipe.head.start == HeadStart::Pca).then_some(components.data.as_slice());
+        Student::from_folder(&self.folder.transformer, layers, head, weight, recipe.seed, device)
+    }
+
+    /// The tokenizer, cutting where the recipe says.
+    ///
+    /// # Errors
+    /// When the tokenizer is missing, damaged or does not fit the vocabulary.
+    pub fn tokenizer(&self, recipe: &Recipe) -> Result<Tokenizer> {
+        Tokenizer::of(&self.folder, Some(recipe.max_tokens.min(self.config.max_tokens())))
+    }
+
+    /// Tokenises all sentences.
+    ///
+    /// # Errors
+    /// As [`Start::tokenizer`].
+    pub fn tokenize(
+        &self,
+        sentences: &Sentences,
+        recipe: &Recipe,
+        progress: &dyn Progress,
+    ) -> Result<Tokens> {
+        let tokenizer = self.tokenizer(recipe)?;
+        let mut all = Tokens { offsets: vec![0], ..Tokens::default() };
+        progress.stage("tokenising", Some(sentences.len() as u64));
+        let rows: Vec<usize> = (0..sentences.len()).collect();
+        for rows in rows.chunks(SLICE) {
+            let texts: Vec<&str> = rows.iter().map(|&row| sentences.get(row)).collect();
+            let tokens = tokenizer.tokenize(&texts)?;
+            let shift = all.ids.len();
+            all.ids.extend_from_slice(&tokens.ids);
+            all.offsets.extend(tokens.offsets[1..].iter().map(|offset| offset + shift));
+            all.truncated += tokens.truncated;
+            all.unknown += tokens.unknown;
+            progress.advance(rows.len() as u64);
+        }
+        if all.truncated > 0 {
+            progress.note(&format!(
+                "{} of {} sentences are longer than {} tokens and cut for the student",
+                all.truncated,
+                sentences.len(),
+                tokenizer.max_tokens()
+            ));
+        }
+        Ok(all)
+    }
+
+    /// Tokenises the sentences of scored pairs.
+    ///
+    /// # Errors
+    /// As [`Start::tokenizer`].
+    pub fn tokenize_pairs(&self, pairs: Option<&Pairs>, recipe: &Recipe) -> Result<Option<Tokens>> {
+        pairs.map(|pairs| self.tokenizer(recipe)?.tokenize(&pairs.sentences)).transpose()
+    }
+
+    /// `config.json` of the student: the folder's own, with the shape that changed.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn config_json(&self) -> Result<Map<String, Value>> {
+        let path = self.folder.transformer.join("config.json");
+        let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+        let mut json: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|e| Error::model(format!("`{}` is damaged", path.display())).caused_by(e))?;
+        for (name, value) in [
+            ("num_hidden_layers", self.config.num_hidden_layers),
+            ("hidden_size", self.config.hidden_size),
+            ("num_attention_heads", self.config.num_attention_heads),
+            ("intermediate_size", self.config.intermediate_size),
+        ] {
+            json.insert(name.to_owned(), json!(value));
+        }
+        Ok(json)
+    }
+}
+
+fn spread(count: usize, of: usize) -> Result<Vec<usize>> {
+    if count == 0 || count > of {
+        return Err(Error::input(format!("`--layers {count}`: the teacher has {of} layers"))
+            .hint(format!("--layers {}", count.clamp(1, of.max(1)))));
+    }
+    Ok(spread_layers(count, of))
+}
+
+fn reshape(config: &mut EncoderConfig, width: usize, layers: usize) -> Result<()> {
+    if width == 0 || !width.is_multiple_of(HEAD_WIDTH) {
+        let nearest = width.next_multiple_of(HEAD_WIDTH).max(HEAD_WIDTH);
+        return Err(Error::input(format!(
+            "`--fresh-width {width}` is no multiple of {HEAD_WIDTH}, the width of an attention head"
+        ))
+        .hint(format!("--fresh-width {nearest}")));
+    }
+    config.hidden_size = width;
+    config.num_attention_heads = width / HEAD_WIDTH;
+    config.intermediate_size = 4 * width;
+    config.num_hidden_layers = layers;
+    Ok(())
+}
