@@ -37,7 +37,7 @@ main() {
     once "$cache/wordnet" fetch_wordnet
     once "$work/text" extract_text
     say "Building hpd"
-    run cargo build --release --locked --package hpd-cli
+    run cargo build --release --locked --workspace --bin hpd
     distil
     measure
     index_definitions
