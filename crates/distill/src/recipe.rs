@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+pub use hpd_eval::pca::Centre;
 use hpd_files::{Error, Result};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -60,16 +61,6 @@ pub struct Recipe {
     pub optimizer: OptimizerRecipe,
     /// The learning rate over time.
     pub schedule: ScheduleRecipe,
-}
-
-/// What is taken from a teacher's vector before it is projected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Centre {
-    /// Nothing.
-    None,
-    /// The mean of the vectors PCA was fitted on.
-    Mean,
 }
 
 /// Whether embedding tables are trained.
