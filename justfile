@@ -1,5 +1,6 @@
 # The verbs of the house. CI runs `just check`; a red step is repeated by hand with its own verb.
-# Everything builds with the release profile, so that dependencies are compiled once for all verbs.
+# Everything builds the whole workspace with the release profile: one package alone, or another profile, would
+# choose other features of the dependencies and compile them, burn above all, a second time.
 
 # List the verbs
 default:
@@ -43,13 +44,13 @@ test:
 quickstart:
     ./quickstart.sh
 
-# The same in two minutes, to see that it runs
+# The same in two minutes, with the hpd that the tests built, to see that it runs
 quickstart-small:
-    QUICKSTART_SIZE=small ./quickstart.sh
+    HPD=target/release/hpd QUICKSTART_SIZE=small ./quickstart.sh
 
 # Type-check training on a graphics card; needs no card, driver or toolkit
 gpu-check:
-    cargo check --release --locked --package hpd-distill --features vulkan
+    cargo check --release --locked --workspace --all-targets --features hpd-cli/vulkan
 
 # The binary people download: man pages and completions beside it
 release:

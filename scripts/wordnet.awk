@@ -8,6 +8,7 @@
 # DIR/definitions.jsonl        one record a sense: id, text (the definition), words, part_of_speech
 # DIR/sentences.txt            what the student is trained on: definitions, usage examples and dictionary
 #                              entries ("hug, squeeze: a kind of clasp"), without the held-back definitions
+# DIR/sample.txt               some 9,000 of the sentences, evenly spread, to fit the teacher's PCA on
 # DIR/held-back.txt            500 definitions that are in no other text, spread evenly over the dictionary
 # DIR/retrieval/reverse-dictionary/  the same 500 as a retrieval set in BEIR's shape: the query is a held-back
 #                              definition, the documents are dictionary entries, the right one is its own
@@ -18,7 +19,7 @@
 
 BEGIN {
     held_back = 500
-    entry_step = 5
+    entry_step = 10
     if (!keep_every) keep_every = 1
     count = split(keep_words, list, " ")
     for (i = 1; i <= count; i++) keep_word[list[i]] = 1
@@ -128,20 +129,25 @@ function entry(i,    text) {
     return i in neighbour ? text ": " relation[i] " " first_word[neighbour[i]] : text
 }
 
-function write_sentences(    i, file) {
+function write_sentences(    i, file, sample, step) {
     file = out "/sentences.txt"
+    sample = out "/sample.txt"
+    step = int(n / 4500) + 1
     for (i = 1; i <= n; i++) {
-        if (!(definition[i] in held_text)) print definition[i] > file
         printf "%s", examples[i] > file
         print entry(i) > file
+        if (definition[i] in held_text) continue
+        print definition[i] > file
+        if (i % step == 0) print definition[i] "\n" entry(i) > sample
     }
     close(file)
+    close(sample)
     file = out "/held-back.txt"
     for (i = 1; i <= held_count; i++) print definition[held[i]] > file
     close(file)
 }
 
-# The corpus is every fifth entry and the 500 right ones.
+# The corpus is every tenth entry and the 500 right ones.
 function write_task(    i, folder) {
     folder = out "/retrieval/reverse-dictionary"
     for (i = 1; i <= n; i++)

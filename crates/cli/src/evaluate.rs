@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hpd_encoder::Model;
-use hpd_eval::evaluation::{Variant, evaluate};
+use hpd_eval::evaluation::{Variant, evaluate, fit_pca};
+use hpd_eval::pca::Center;
 use hpd_eval::report::{ModelResults, Results, table};
 use hpd_eval::tasks::{self, Data, Loaded, Task};
+use hpd_files::records::{RecordOptions, Records, Source};
 use hpd_files::{Error, Progress, Result, atomic};
 
 use crate::Answer;
@@ -45,6 +47,18 @@ pub(crate) struct Arguments {
     /// Measure the first K numbers of the vectors instead of all; several give a row each
     #[arg(long, value_name = "K,…", value_delimiter = ',')]
     dimensions: Vec<usize>,
+    /// Add a row for each wider model projected to K dimensions by PCA: the ceiling of a K-dimensional student
+    #[arg(long, value_name = "K", requires = "pca_sentences")]
+    pca: Option<usize>,
+    /// Sentences to fit the PCA on: text, .gz, .jsonl, .csv or .parquet
+    #[arg(long, value_name = "FILE", requires = "pca")]
+    pca_sentences: Option<PathBuf>,
+    /// Fit the PCA on the first N of them
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pca_rows: usize,
+    /// What is subtracted before projecting; fitting always subtracts the mean
+    #[arg(long, value_name = "none|mean", default_value = "none")]
+    pca_center: PcaCenter,
     /// Write everything measured, with provenance, as JSON
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -53,10 +67,18 @@ pub(crate) struct Arguments {
     overwrite: bool,
 }
 
+/// [`Center`] as it is typed.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PcaCenter {
+    None,
+    Mean,
+}
+
 const AFTER_HELP: &str = "\
 Examples:
   hpd evaluate --model student --sts sts/ --retrieval retrieval/
   hpd evaluate --model teacher --model student --sts sts/ --tasks stsb,sickr
+  hpd evaluate --model teacher --model student --sts sts/ --pca 128 --pca-sentences train.txt.gz
   hpd evaluate --model student --sts sts/ --split dev --limit 200
 
 Sentence similarity is Spearman of cosine and gold over all pairs of a file. Retrieval scores every
@@ -132,18 +154,48 @@ fn evaluate_model(
     terminal: &Terminal,
 ) -> Result<Vec<ModelResults>> {
     let model = open(name, arguments)?;
-    let variants: Vec<Variant> = match &arguments.dimensions[..] {
-        [] => vec![Variant::Whole],
-        several => several.iter().copied().map(Variant::First).collect(),
-    };
-    let rows =
-        evaluate(&model, &short_name(name, &arguments.models), name, tasks, &variants, terminal)?;
+    let short_name = short_name(name, &arguments.models);
+    let variants = variants(&model, &short_name, arguments, terminal)?;
+    let rows = evaluate(&model, &short_name, name, tasks, &variants, terminal)?;
     if let Some(row) = rows.first().filter(|row| row.truncated > 0) {
         let (truncated, texts, length) = (row.truncated, row.texts, row.max_seq_length);
         let message = format!("{truncated} of {texts} texts were cut at {length} tokens");
         terminal.note(&format!("{}: {message}", row.name));
     }
     Ok(rows)
+}
+
+fn variants(
+    model: &Model,
+    name: &str,
+    arguments: &Arguments,
+    terminal: &Terminal,
+) -> Result<Vec<Variant>> {
+    let mut variants: Vec<Variant> = match &arguments.dimensions[..] {
+        [] => vec![Variant::Whole],
+        several => several.iter().copied().map(Variant::First).collect(),
+    };
+    let (Some(dimensions), Some(path)) = (arguments.pca, &arguments.pca_sentences) else {
+        return Ok(variants);
+    };
+    if dimensions >= model.dim() {
+        terminal.note(&format!("{name}: no PCA row, for it has {} dimensions", model.dim()));
+        return Ok(variants);
+    }
+    let sentences = read_sentences(path, arguments.pca_rows)?;
+    let pca = fit_pca(model, &sentences, dimensions, terminal)?;
+    let center = match arguments.pca_center {
+        PcaCenter::None => Center::None,
+        PcaCenter::Mean => Center::Mean,
+    };
+    variants.push(Variant::Projected(Box::new(pca), center));
+    Ok(variants)
+}
+
+fn read_sentences(path: &Path, count: usize) -> Result<Vec<String>> {
+    let records = Records::open(&Source::File(path.to_owned()), &RecordOptions::default())?;
+    let texts = records.map(|record| record.map(|record| record.text));
+    texts.filter(|text| !text.as_ref().is_ok_and(String::is_empty)).take(count).collect()
 }
 
 fn open(name: &str, arguments: &Arguments) -> Result<Model> {

@@ -45,7 +45,7 @@ pub struct Space<'a> {
     /// Numbers in a target.
     pub dim: usize,
     /// What is subtracted before the projection, `[teacher dim]`; empty when nothing is.
-    pub centre: &'a [f32],
+    pub center: &'a [f32],
 }
 
 impl Space<'_> {
@@ -55,7 +55,7 @@ impl Space<'_> {
             .add_part(self.teacher.as_bytes())
             .add_part(bytemuck::cast_slice(self.projection))
             .add_part(&(self.dim as u64).to_le_bytes())
-            .add_part(bytemuck::cast_slice(self.centre))
+            .add_part(bytemuck::cast_slice(self.center))
             .finish()
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     use hpd_encoder::DenseActivation;
 
     const SPACE: Space<'_> =
-        Space { teacher: "a teacher", projection: &[1.0, 0.0], dim: 1, centre: &[] };
+        Space { teacher: "a teacher", projection: &[1.0, 0.0], dim: 1, center: &[] };
 
     fn student(source: &Path) -> TrainedStudent {
         fs::write(source.join("tokenizer.json"), "{}").unwrap();
@@ -177,7 +177,7 @@ mod tests {
         for other in [
             Space { teacher: "another", ..SPACE },
             Space { projection: &[0.0, 1.0], ..SPACE },
-            Space { centre: &[0.0, 0.0], ..SPACE },
+            Space { center: &[0.0, 0.0], ..SPACE },
             Space { dim: 2, ..SPACE },
         ] {
             assert_ne!(space, other.fingerprint());

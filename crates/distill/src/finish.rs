@@ -60,7 +60,7 @@ impl Finish<'_> {
             teacher: &self.card.fingerprint,
             projection: &projection.data,
             dim: self.recipe().dim,
-            centre: if self.recipe().center == Center::Mean { &mean } else { &[] },
+            center: if self.recipe().center == Center::Mean { &mean } else { &[] },
         };
         export::write(student, &space, &card, output, replace).map(drop)
     }

@@ -13,7 +13,6 @@ pub mod given;
 pub mod loss;
 pub mod metrics;
 pub mod optimizer;
-pub mod pca;
 pub mod plan;
 pub mod random;
 pub mod recipe;
@@ -27,3 +26,5 @@ pub mod start;
 pub mod student;
 pub mod teacher;
 pub mod train;
+
+pub use hpd_eval::pca;

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+pub use hpd_eval::pca::Center;
 use hpd_files::{Error, Result};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -60,16 +61,6 @@ pub struct Recipe {
     pub optimizer: OptimizerRecipe,
     /// The learning rate over time.
     pub schedule: ScheduleRecipe,
-}
-
-/// What is taken from a teacher's vector before it is projected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Center {
-    /// Nothing, as the released code does it.
-    None,
-    /// The mean of the vectors PCA was fitted on, as Algorithm 1 of the paper does it.
-    Mean,
 }
 
 /// Whether embedding tables are trained.

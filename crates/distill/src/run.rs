@@ -177,6 +177,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let folder = RunFolder::open(&settings.output, settings.resume, settings.overwrite)?;
     let sentences = settings.read_sentences(progress)?;
     let teacher = settings.teacher.open()?;
+    check_width(recipe, &teacher)?;
     let card = teacher.card(&sentences);
     let binding = binding(&start, &card, &sentences, recipe)?;
     if let Some(results) = folder.bind(&binding)? {
@@ -203,6 +204,18 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     finish.export(&settings.output, Some(&scores), settings.overwrite || settings.resume)?;
     folder.finish(&binding, json!(scores))?;
     Ok(scores)
+}
+
+/// Found out now, and not after the teacher has embedded everything.
+fn check_width(recipe: &Recipe, teacher: &Teacher) -> Result<()> {
+    match teacher.width() {
+        Some(width) if recipe.dim > width => Err(Error::input(format!(
+            "`--dim {}` is more than the {width} numbers of the teacher's vectors",
+            recipe.dim
+        ))
+        .hint(format!("--dim {}", width.min(128)))),
+        _ => Ok(()),
+    }
 }
 
 /// Fits the projection on training sentences, drawn by the seed.

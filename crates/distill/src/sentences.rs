@@ -392,7 +392,7 @@ impl<'a> Reader<'a> {
             return Err(Error::input(format!(
                 "cannot hold back {dev} sentences: there are {kept} distinct ones, and training needs one"
             ))
-            .hint(format!("--dev {}", kept / 10)));
+            .hint(format!("--held-back {}", kept / 10)));
         }
         Ok(())
     }

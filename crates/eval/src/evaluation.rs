@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use hpd_encoder::{EncodeOptions, Model, Prompt};
+use hpd_files::fingerprint::Fingerprinter;
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result, interrupt};
 
-use crate::report::{ModelResults, Scores, TaskResult};
+use crate::pca::{Center, Pca};
+use crate::report::{ModelResults, Projection, Scores, TaskResult};
 use crate::tasks::{Data, Loaded};
 use crate::{retrieval, sts};
 
@@ -25,6 +27,29 @@ pub enum Variant {
     Whole,
     /// The first so many numbers of each.
     First(usize),
+    /// The vectors projected by a PCA fitted on the model's own: the ceiling of a student of that width.
+    Projected(Box<Pca>, Center),
+}
+
+/// Fits a PCA on a model's vectors of `sentences`, which should not be those it is then measured on.
+///
+/// # Errors
+/// When the sentences are too few or too alike for `dimensions`, encoding fails, or a stop was asked for.
+pub fn fit_pca(
+    model: &Model,
+    sentences: &[String],
+    dimensions: usize,
+    progress: &dyn Progress,
+) -> Result<Pca> {
+    progress.stage("PCA sentences", Some(sentences.len() as u64));
+    let rows = encode(model, sentences, Prompt::Default, progress)?.rows;
+    let copy = |i: usize, numbers: &mut [f32]| numbers.copy_from_slice(rows.row(i));
+    let pca = Pca::fit(rows.len(), rows.dim, dimensions, copy)?;
+    let mut fingerprint = Fingerprinter::new();
+    sentences.iter().for_each(|sentence| {
+        fingerprint.add_part(sentence.as_bytes());
+    });
+    Ok(pca.of(model.identity().weights.clone(), fingerprint.finish()))
 }
 
 /// Scores each variant of a model on each task: one row of the table for each variant.
@@ -70,7 +95,7 @@ fn measure(
             let encoding =
                 Encoding { start, texts: sentences.texts, truncated: sentences.truncated };
             let score = |variant: &Variant| {
-                let scores = sts::score(pairs, &variant.of(&sentences.rows))?;
+                let scores = sts::score(pairs, &variant.of(&sentences.rows)?)?;
                 Ok(encoding.result(loaded, Scores::Sts(scores)))
             };
             variants.iter().map(score).collect()
@@ -87,7 +112,8 @@ fn measure(
             };
             let score = |variant: &Variant| {
                 progress.stage(&format!("{name} search"), Some(collection.queries.len() as u64));
-                let (queries, documents) = (variant.of(&queries.rows), variant.of(&documents.rows));
+                let (queries, documents) =
+                    (variant.of(&queries.rows)?, variant.of(&documents.rows)?);
                 let scores = retrieval::score(collection, &queries, &documents, progress)?;
                 Ok(encoding.result(loaded, Scores::Retrieval(scores)))
             };
@@ -163,27 +189,31 @@ fn distinct<S: AsRef<str>>(texts: &[S]) -> (Vec<&str>, Vec<usize>) {
 
 impl Variant {
     /// Its vectors of a model's whole ones.
-    fn of<'a>(&self, whole: &'a Matrix) -> Cow<'a, Matrix> {
-        match *self {
+    fn of<'a>(&self, whole: &'a Matrix) -> Result<Cow<'a, Matrix>> {
+        Ok(match self {
             Variant::Whole => Cow::Borrowed(whole),
-            Variant::First(dimensions) => {
+            Variant::Projected(pca, center) => Cow::Owned(pca.project(whole, *center)?),
+            &Variant::First(dimensions) => {
                 let rows = whole.data.chunks(whole.dim);
                 let data = rows.flat_map(|row| &row[..dimensions]).copied().collect();
                 Cow::Owned(Matrix { data, dim: dimensions })
             }
-        }
+        })
     }
 
     /// The row of the table that its scores go to.
     fn describe(&self, model: &Model, name: &str, path: &str) -> Result<ModelResults> {
         let width = model.dim();
-        let (name, dimensions) = match *self {
-            Variant::First(dimensions) if dimensions == 0 || dimensions > width => {
+        let (name, dimensions) = match self {
+            &Variant::First(dimensions) if dimensions == 0 || dimensions > width => {
                 let message = format!("`{name}` has {width} dimensions, asked for {dimensions}");
                 return Err(Error::input(message));
             }
-            Variant::First(dimensions) if dimensions < width => {
+            &Variant::First(dimensions) if dimensions < width => {
                 (format!("{name} first {dimensions}"), dimensions)
+            }
+            Variant::Projected(pca, _) => {
+                (format!("{name} + PCA-{}", pca.dimensions()), pca.dimensions())
             }
             Variant::Whole | Variant::First(_) => (name.to_owned(), width),
         };
@@ -194,7 +224,18 @@ impl Variant {
             space: model.identity().space.clone(),
             dimensions,
             max_seq_length: model.max_seq_length(),
+            projection: self.projection(),
             ..ModelResults::default()
+        })
+    }
+
+    /// What the projection was fitted on and how much it keeps.
+    fn projection(&self) -> Option<Projection> {
+        let Variant::Projected(pca, center) = self else { return None };
+        Some(Projection {
+            fitted_on: pca.origin().clone(),
+            center: *center,
+            explained_ratio: pca.explained_ratio(),
         })
     }
 }
@@ -213,7 +254,7 @@ mod tests {
     #[test]
     fn the_first_numbers_of_every_row_are_kept() {
         let whole = Matrix { data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], dim: 3 };
-        let first = Variant::First(2).of(&whole);
+        let first = Variant::First(2).of(&whole).unwrap();
         assert_eq!(*first, Matrix { data: vec![1.0, 2.0, 4.0, 5.0], dim: 2 });
     }
 }

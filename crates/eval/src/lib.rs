@@ -8,6 +8,7 @@
 
 pub mod correlation;
 pub mod evaluation;
+pub mod pca;
 pub mod provenance;
 pub mod ranking;
 pub mod report;

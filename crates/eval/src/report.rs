@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pca::{Center, Origin};
 use crate::provenance::{self, Machine};
 use crate::tasks::{Kind, SEVEN};
 use crate::{retrieval, sts};
@@ -35,12 +36,15 @@ pub struct ModelResults {
     pub path: String,
     /// Fingerprint of the model's tensors.
     pub weights: String,
-    /// The space the model's vectors lie in.
+    /// The space the model's vectors lie in, before any projection.
     pub space: String,
     /// Numbers in a vector.
     pub dimensions: usize,
     /// Texts were cut at so many tokens.
     pub max_seq_length: usize,
+    /// The PCA between the model and its scores, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection: Option<Projection>,
     /// Seconds spent encoding and scoring; variants of one model share its encoding.
     pub seconds: f64,
     /// Different texts encoded.
@@ -51,6 +55,17 @@ pub struct ModelResults {
     pub tasks: Vec<TaskResult>,
     /// One for each kind of task.
     pub means: Vec<Mean>,
+}
+
+/// Where a PCA came from and how much it keeps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Projection {
+    /// The model and the sentences it was fitted on.
+    pub fitted_on: Origin,
+    /// Whether the mean was subtracted before projecting; fitting always does.
+    pub center: Center,
+    /// Share of the variance that it keeps.
+    pub explained_ratio: f64,
 }
 
 /// What a model reaches on one task.

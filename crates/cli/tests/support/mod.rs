@@ -61,6 +61,7 @@ pub fn assert_refused(answer: &Answer, words: &[&str]) {
     let said = answer.stderr();
     assert_eq!(answer.0.status.code(), Some(2), "{said}");
     assert!(said.contains("error: ") && !said.contains("panicked"), "{said}");
+    assert!(!said.contains("Usage: "), "the test itself is typed wrongly: {said}");
     for word in words {
         assert!(said.contains(word), "expected `{word}` in: {said}");
     }

@@ -17,8 +17,6 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::Center;
-
 /// Rows that enter the covariance together: 8 MB for vectors of 1024 numbers.
 const BLOCK_ROWS: usize = 1024;
 
@@ -28,6 +26,16 @@ const STRIP_COLUMNS: usize = 64;
 /// Rows that are projected together. A last block is filled with zeros, so that a row alone is computed as
 /// in company.
 const PROJECTED_ROWS: usize = 64;
+
+/// What is taken from a vector before it is projected. Fitting always takes the mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Center {
+    /// Nothing, as the released code of HPD does it; keeps inner products best.
+    None,
+    /// The mean of the vectors it was fitted on, as Algorithm 1 of the paper does it.
+    Mean,
+}
 
 /// A fitted projection.
 ///
@@ -148,7 +156,7 @@ impl Pca {
     ///
     /// # Errors
     /// When the rows have another width or hold NaN or infinity.
-    pub fn project(&self, rows: &Matrix, centre: Center) -> Result<Matrix> {
+    pub fn project(&self, rows: &Matrix, center: Center) -> Result<Matrix> {
         if rows.dim != self.width() {
             return Err(Error::mismatch(format!(
                 "width of the vectors to project: expected {}, found {}",
@@ -160,15 +168,15 @@ impl Pca {
         let mut data = vec![0.0; rows.len() * self.dimensions()];
         data.par_chunks_mut(PROJECTED_ROWS * self.dimensions())
             .zip(rows.data.par_chunks(PROJECTED_ROWS * rows.dim))
-            .for_each(|(projected, rows)| self.project_block(rows, centre, projected));
+            .for_each(|(projected, rows)| self.project_block(rows, center, projected));
         Ok(Matrix { data, dim: self.dimensions() })
     }
 
-    fn project_block(&self, rows: &[f32], centre: Center, projected: &mut [f32]) {
+    fn project_block(&self, rows: &[f32], center: Center, projected: &mut [f32]) {
         let (width, dimensions) = (self.width(), self.dimensions());
         let mut block = vec![0.0; PROJECTED_ROWS * width];
         for (wide, row) in block.chunks_exact_mut(width).zip(rows.chunks_exact(width)) {
-            match centre {
+            match center {
                 Center::None => widen(row, wide),
                 Center::Mean => subtract(row, &self.mean, wide),
             }
