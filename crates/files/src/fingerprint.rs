@@ -69,6 +69,11 @@ impl Fingerprint {
         &self.0
     }
 
+    /// The first eight bytes as a number, for draws.
+    pub fn leading(&self) -> u64 {
+        self.0.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte))
+    }
+
     /// The first 12 digits, enough for people to tell two apart.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
