@@ -21,6 +21,7 @@ pub struct GivenVectors {
     path: PathBuf,
     fingerprint: Fingerprint,
     rows: usize,
+    width: usize,
 }
 
 /// What may stand beside the file.
@@ -36,13 +37,23 @@ impl GivenVectors {
     /// # Errors
     /// When it is missing, damaged or of another shape.
     pub fn open(path: &Path) -> Result<Self> {
-        let rows = MatrixReader::open(path)?.rows();
-        Ok(Self { path: path.to_owned(), fingerprint: Fingerprint::of_file(path)?, rows })
+        let reader = MatrixReader::open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            fingerprint: Fingerprint::of_file(path)?,
+            rows: reader.rows(),
+            width: reader.dim(),
+        })
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Numbers in a row.
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// Names its bytes.

@@ -392,7 +392,7 @@ impl<'a> Reader<'a> {
             return Err(Error::input(format!(
                 "cannot hold back {dev} sentences: there are {kept} distinct ones, and training needs one"
             ))
-            .hint(format!("--dev {}", kept / 10)));
+            .hint(format!("--held-back {}", kept / 10)));
         }
         Ok(())
     }
@@ -656,7 +656,7 @@ mod tests {
     #[test]
     fn holding_back_everything_is_refused_with_a_smaller_number() {
         let error = read(&[(&numbered(0..80), 1.0)], &options(80)).unwrap_err();
-        assert_eq!(error.hint_text(), Some("--dev 8"));
+        assert_eq!(error.hint_text(), Some("--held-back 8"));
         assert!(error.to_string().contains("80 distinct"), "{error}");
     }
 

@@ -111,6 +111,15 @@ impl Teacher {
         }
     }
 
+    /// Numbers in its vectors; `None` for a server, which tells with its first answer.
+    pub fn width(&self) -> Option<usize> {
+        match self {
+            Self::Model(teacher) => Some(teacher.model.dim()),
+            Self::Vectors(given) => Some(given.width()),
+            Self::Endpoint(_) => None,
+        }
+    }
+
     /// The teacher's vectors of texts outside the sentence list; `None` when there is only a file of vectors.
     ///
     /// # Errors
