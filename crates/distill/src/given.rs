@@ -38,8 +38,12 @@ impl GivenVectors {
     /// When it is missing, damaged or of another shape.
     pub fn open(path: &Path) -> Result<Self> {
         let reader = MatrixReader::open(path)?;
-        let (rows, width) = (reader.rows(), reader.dim());
-        Ok(Self { path: path.to_owned(), fingerprint: Fingerprint::of_file(path)?, rows, width })
+        Ok(Self {
+            path: path.to_owned(),
+            fingerprint: Fingerprint::of_file(path)?,
+            rows: reader.rows(),
+            width: reader.dim(),
+        })
     }
 
     /// The file.

@@ -650,7 +650,7 @@ mod tests {
     #[test]
     fn holding_back_everything_is_refused_with_a_smaller_number() {
         let error = read(&[(&numbered(0..80), 1.0)], &options(80)).unwrap_err();
-        assert_eq!(error.hint_text(), Some("--dev 8"));
+        assert_eq!(error.hint_text(), Some("--held-back 8"));
         assert!(error.to_string().contains("80 distinct"), "{error}");
     }
 

@@ -114,7 +114,7 @@ impl Teacher {
     /// Numbers in its vectors; `None` for a server, which tells with its first answer.
     pub fn width(&self) -> Option<usize> {
         match self {
-            Self::Model(teacher) => Some(teacher.model.dim()),
+            Self::Model(teacher) => teacher.options.dimensions.or(Some(teacher.model.dim())),
             Self::Vectors(given) => Some(given.width()),
             Self::Endpoint(_) => None,
         }
