@@ -45,7 +45,7 @@ pub struct EndpointOptions {
     pub in_flight: usize,
     /// Tries for one batch before giving up.
     pub tries: u32,
-    /// Pause after the first failed try; doubled after each further one.
+    /// Pause after the first failed try; doubled after each further one, and made shorter by chance.
     pub first_pause: Duration,
     /// Longest time one request may take.
     pub timeout: Duration,
@@ -149,20 +149,22 @@ impl Endpoint {
 
     /// Asks until there is an answer or the tries are used up.
     fn ask(&self, texts: &[&str]) -> Result<Matrix> {
-        let mut last = String::new();
-        for attempt in 0..self.options.tries.max(1) {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             interrupt::check("the batches in flight are lost, finished shards are kept")?;
             match self.ask_once(texts)? {
                 Reply::Vectors(vectors) => return Ok(vectors),
-                Reply::Later(why, asked) => {
-                    last = why;
-                    pause(self.pause_after(attempt, asked)?)?;
+                Reply::Later(why, _) if attempt >= self.options.tries => {
+                    return Err(self
+                        .error(format!("gave up after {attempt} tries; last: {why}"))
+                        .hint(
+                            "run the same command again: it goes on after the last finished shard",
+                        ));
                 }
+                Reply::Later(_, asked) => pause(self.pause_after(attempt, asked)?)?,
             }
         }
-        Err(self
-            .error(format!("gave up after {} tries; last: {last}", self.options.tries))
-            .hint("run the same command again: it goes on after the last finished shard"))
     }
 
     fn ask_once(&self, texts: &[&str]) -> Result<Reply> {
@@ -256,7 +258,7 @@ impl Endpoint {
                 .hint("run the same command again then: it goes on after the last finished shard")),
             Some(wait) => Ok(wait),
             None => {
-                let pause = self.options.first_pause.saturating_mul(1 << attempt.min(16));
+                let pause = self.options.first_pause.saturating_mul(1 << (attempt - 1).min(16));
                 Ok(pause.min(LONGEST_BACK_OFF).mul_f64(0.5 + 0.5 * chance()))
             }
         }
@@ -281,7 +283,7 @@ fn parse(url: &str) -> Result<Uri> {
             .hint("http://localhost:8080/v1")
     };
     let uri: Uri = url.parse().map_err(|_| bad("expected http://host[:port][/path]"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
         return Err(bad("expected http:// or https://"));
     }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {

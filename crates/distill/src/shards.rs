@@ -356,18 +356,18 @@ fn copy_half_row(shard: &[u8], row: usize, numbers: &mut [f32]) {
     halves[row * numbers.len()..][..numbers.len()].convert_to_f32_slice(numbers);
 }
 
-/// The first row that holds a number which half precision cannot: NaN, infinity or beyond 65504.
-pub fn first_unfit_row(rows: &Matrix) -> Option<usize> {
+/// The first number that half precision cannot hold (NaN, infinity or beyond 65504), and its row.
+pub fn first_unfit(rows: &Matrix) -> Option<(usize, f32)> {
     let unfit = rows.data.iter().position(|&number| !f16::from_f32(number).is_finite())?;
-    Some(unfit / rows.dim)
+    Some((unfit / rows.dim, rows.data[unfit]))
 }
 
 /// Little-endian half floats, or the first row that does not fit.
 fn half_bytes(rows: &Matrix) -> Result<Vec<u8>, usize> {
-    if let Some(row) = first_unfit_row(rows) {
+    if let Some((row, _)) = first_unfit(rows) {
         return Err(row);
     }
-    let mut bytes = vec![0; size_of_val(&*rows.data) / 2];
+    let mut bytes = vec![0; rows.data.len() * size_of::<f16>()];
     for (pair, &number) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(&rows.data) {
         *pair = f16::from_f32(number).to_le_bytes();
     }

@@ -13,7 +13,7 @@ use hpd_files::{Error, Fingerprint, Progress, Result, interrupt};
 use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::given::{GivenRows, GivenVectors};
 use crate::sentences::Sentences;
-use crate::shards::{TeacherCache, TeacherCard, TeacherVectors, first_unfit_row};
+use crate::shards::{TeacherCache, TeacherCard, TeacherVectors, first_unfit};
 
 /// Sentences between two signs of life.
 const SLICE: usize = 512;
@@ -126,9 +126,10 @@ impl Teacher {
     /// When the teacher fails.
     pub fn vectors_of(&self, texts: &[&str]) -> Result<Option<Matrix>> {
         match self {
-            Self::Model(teacher) => {
-                teacher.model.encode(texts, &teacher.options).map(|embeddings| Some(embeddings.rows))
-            }
+            Self::Model(teacher) => teacher
+                .model
+                .encode(texts, &teacher.options)
+                .map(|embeddings| Some(embeddings.rows)),
             Self::Vectors(_) => Ok(None),
             Self::Endpoint(endpoint) => endpoint.embed(texts, |_| ()).map(Some),
         }
@@ -286,13 +287,12 @@ impl<'a> Lesson<'a> {
 }
 
 fn check_fit(vectors: &Matrix, first: usize, sentences: &Sentences) -> Result<()> {
-    let Some(row) = first_unfit_row(vectors) else { return Ok(()) };
-    let number = vectors.row(row).iter().find(|number| !(number.abs() < 65520.0));
-    let beginning: String = sentences.get(first + row).chars().take(60).collect();
+    let Some((row, number)) = first_unfit(vectors) else { return Ok(()) };
+    let sentence = first + row;
+    let beginning: String = sentences.get(sentence).chars().take(60).collect();
     Err(Error::input(format!(
-        "the teacher's vector of sentence {} (`{beginning}`) holds {}, which half precision cannot",
-        first + row,
-        number.copied().unwrap_or(f32::NAN)
+        "the teacher's vector of sentence {sentence} (`{beginning}`) holds {number}, \
+         which half precision cannot"
     ))
     .hint("use a teacher whose vectors are normalised"))
 }
@@ -329,7 +329,8 @@ mod tests {
         let shape = format!("({}, {dim})", data.len() / dim);
         let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
         let header = format!("{header:117}\n");
-        let bytes = [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes(), bytemuck::cast_slice(data)];
+        let bytes =
+            [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), bytemuck::cast_slice(data)];
         fs::write(&path, bytes.concat()).unwrap();
         Teacher::vectors(&path).unwrap()
     }

@@ -70,10 +70,12 @@ fn answer(
     let said = say(&asked);
     seen.lock().unwrap().push(asked);
     if let Some((status, more, body)) = said {
-        let length = body.len();
-        let head = format!(
-            "HTTP/1.1 {status} So\r\nconnection: close\r\ncontent-length: {length}\r\n{more}\r\n"
-        );
+        // A case that gives a length of its own lies about it.
+        let length = match more.contains("content-length") {
+            true => String::new(),
+            false => format!("content-length: {}\r\n", body.len()),
+        };
+        let head = format!("HTTP/1.1 {status} So\r\nconnection: close\r\n{length}{more}\r\n");
         let _ = reader.get_mut().write_all(format!("{head}{body}").as_bytes());
     }
 }
@@ -311,7 +313,7 @@ fn answers_that_cannot_be_right_are_refused() {
         (list(vec![one(json!([1.0, "NaN"]))]), "number 1 of vector 0 is not finite"),
         (list(vec![one(json!(base64_nan))]), "number 1 of vector 0 is not finite"),
         (list(vec![one(json!([1e39]))]), "number 0 of vector 0 is not finite"),
-        (list(vec![one(json!("AAAAAA"))]), "no 32-bit floats in base64"),
+        (list(vec![one(json!("AAAA"))]), "no 32-bit floats in base64"),
         (list(vec![one(json!("?!"))]), "no 32-bit floats in base64"),
         (list(vec![one(json!([]))]), "the vectors are empty"),
         (list(vec![json!({ "index": 3, "embedding": [1.0] })]), "index 3, but only 1"),
