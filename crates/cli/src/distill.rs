@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hpd_distill::recipe::Recipe;
 use hpd_distill::plan;
+use hpd_distill::recipe::Recipe;
 use hpd_distill::run::{self, DeviceChoice, Settings, TeacherArgument};
 use hpd_distill::sentences::{SentenceFile, SentenceOptions};
 use hpd_distill::start::StudentStart;
@@ -131,7 +131,11 @@ impl Arguments {
         Ok(Settings {
             teacher: self.teacher()?,
             start: self.start()?,
-            sentences: self.sentences.iter().map(|text| SentenceFile::parse(text)).collect::<Result<_>>()?,
+            sentences: self
+                .sentences
+                .iter()
+                .map(|text| SentenceFile::parse(text))
+                .collect::<Result<_>>()?,
             sentence_options: SentenceOptions {
                 text_field: self.text_field.clone(),
                 skip_bad: self.skip_bad,
@@ -158,8 +162,11 @@ impl Arguments {
     }
 
     fn start(&self) -> Result<StudentStart> {
-        let student =
-            self.student.as_deref().map(|name| model_folder(name, self.revision.as_deref())).transpose()?;
+        let student = self
+            .student
+            .as_deref()
+            .map(|name| model_folder(name, self.revision.as_deref()))
+            .transpose()?;
         Ok(match (self.fresh_width, student, &self.keep_layers) {
             (Some(width), vocabulary, _) => {
                 StudentStart::Fresh { width, layers: self.layers.unwrap_or(3), vocabulary }

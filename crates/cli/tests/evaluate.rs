@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use support::{hpd, stderr, stdout, tiny_model};
+use support::{command, tiny_model};
 use tempfile::TempDir;
 
 const TEXTS: [&str; 8] = [
-    "the fear of spiders",
-    "a house by the river",
-    "bread and wine",
-    "the king of the sea",
-    "a dog and a cat",
-    "light in the night",
-    "the name of the law",
-    "gold and stone",
+    "w1 w2 w3 w4",
+    "w5 w6 w7 w8 w9",
+    "w10 w11 w12",
+    "w13 w14 w15 w16 w17",
+    "w18 w19 w20 w21 w22",
+    "w23 w24 w25 w26",
+    "w27 w28 w29 w30 w31",
+    "w32 w33 w34",
 ];
 
 /// A folder with models `teacher` and `student`, STS sets and a retrieval set.
@@ -65,7 +65,16 @@ fn write_retrieval(folder: &Path) {
 }
 
 fn evaluate(folder: &Path, arguments: &str) -> Output {
-    hpd(folder).arg("evaluate").args(arguments.split_whitespace()).output().unwrap()
+    let words: Vec<&str> = ["evaluate"].into_iter().chain(arguments.split_whitespace()).collect();
+    command(&words).current_dir(folder).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 fn succeed(folder: &Path, arguments: &str) -> Output {
@@ -115,7 +124,7 @@ fn results_say_what_was_measured_with_what_on_what() {
     assert_eq!((&model["name"], &model["path"]), (&"teacher".into(), &"teacher".into()));
     assert_eq!(
         (&model["dimensions"], &model["max_seq_length"]),
-        (&tiny_model::DIM.into(), &6.into())
+        (&tiny_model::WIDTH.into(), &6.into())
     );
     assert!(model["truncated"].as_u64().unwrap() > 0);
     for fingerprint in [&model["weights"], &model["space"], &model["tasks"][0]["dataset_revision"]]

@@ -52,7 +52,12 @@ pub(crate) struct Finish<'a> {
 
 impl Finish<'_> {
     /// Writes the model folder.
-    pub(crate) fn export(&self, output: &Path, scores: Option<&Scores>, replace: bool) -> Result<()> {
+    pub(crate) fn export(
+        &self,
+        output: &Path,
+        scores: Option<&Scores>,
+        replace: bool,
+    ) -> Result<()> {
         let (student, card) = (self.student()?, self.model_card(scores));
         let projection = self.material.pca.components();
         let mean: Vec<f32> = self.material.pca.mean().iter().map(|&x| x as f32).collect();
@@ -75,7 +80,8 @@ impl Finish<'_> {
         self.export(trial, None, true)?;
         let student = Model::open(trial)?;
         let sentences = self.material.sentences;
-        let texts: Vec<&str> = sentences.held_back().iter().map(|&row| sentences.get(row as usize)).collect();
+        let texts: Vec<&str> =
+            sentences.held_back().iter().map(|&row| sentences.get(row as usize)).collect();
         progress.stage("scoring", None);
         let began = Instant::now();
         let encoded = student.encode(&texts, &EncodeOptions::default())?.rows;
@@ -164,7 +170,8 @@ impl Finish<'_> {
     }
 
     fn model_card(&self, scores: Option<&Scores>) -> Card {
-        let name = self.settings.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            self.settings.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let machine = Machine::current();
         Card {
             name,
@@ -202,7 +209,9 @@ impl Finish<'_> {
                 let id = (!Path::new(name).exists()).then_some(name.as_str());
                 export::teacher_facts(folder, id, dim)
             }
-            _ => TeacherFacts { name: self.card.name.clone(), dim, license: None, base_model: None },
+            _ => {
+                TeacherFacts { name: self.card.name.clone(), dim, license: None, base_model: None }
+            }
         }
     }
 
@@ -222,7 +231,8 @@ impl Finish<'_> {
 
     fn data_facts(&self) -> DataFacts {
         let sentences = self.material.sentences;
-        let source = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let source =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let files = sentences.files().iter();
         DataFacts {
             sources: files.map(|file| (source(&file.path), file.kept)).collect(),

@@ -56,7 +56,11 @@ impl fmt::Display for Plan {
             megabytes(self.checkpoint_bytes)
         )?;
         let teacher = self.teacher_seconds.map_or("unknown".to_owned(), duration);
-        writeln!(f, "time          {teacher} for the teacher, {} for training", duration(self.training_seconds))?;
+        writeln!(
+            f,
+            "time          {teacher} for the teacher, {} for training",
+            duration(self.training_seconds)
+        )?;
         write!(f, "\n{}", self.recipe.trim_end())
     }
 }
@@ -78,7 +82,8 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
     recipe.validate()?;
     let start = settings.start()?;
     let sentences = settings.read_sentences(progress)?;
-    let rows: Vec<usize> = (0..recipe.epochs).map(|epoch| sentences.epoch(epoch, recipe.seed).len()).collect();
+    let rows: Vec<usize> =
+        (0..recipe.epochs).map(|epoch| sentences.epoch(epoch, recipe.seed).len()).collect();
     let steps: usize = rows.iter().map(|count| count.div_ceil(recipe.batch_size)).sum();
     progress.stage("measuring", None);
     let (teacher_dim, teacher_rate) = teacher_speed(settings, &sentences)?;

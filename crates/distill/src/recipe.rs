@@ -238,12 +238,10 @@ impl Recipe {
 
     /// The losses in use under their names, such as `cosine+kl`.
     pub fn loss_names(&self) -> String {
-        let parts = [
-            (self.loss.cosine, "cosine"),
-            (self.loss.mse, "mse"),
-            (self.loss.relational, "kl"),
-        ];
-        let names: Vec<&str> = parts.iter().filter(|part| part.0 > 0.0).map(|part| part.1).collect();
+        let parts =
+            [(self.loss.cosine, "cosine"), (self.loss.mse, "mse"), (self.loss.relational, "kl")];
+        let names: Vec<&str> =
+            parts.iter().filter(|part| part.0 > 0.0).map(|part| part.1).collect();
         names.join("+")
     }
 

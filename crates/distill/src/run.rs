@@ -94,8 +94,10 @@ impl TeacherArgument {
     ) -> Result<Self> {
         let kind = TeacherKind::parse(text);
         if endpoint_model.is_some() && !matches!(kind, TeacherKind::Endpoint(_)) {
-            return Err(Error::input(format!("`--teacher-model` is for servers, `{text}` is none"))
-                .hint("leave it out, or give an http:// or https:// address as --teacher"));
+            return Err(Error::input(format!(
+                "`--teacher-model` is for servers, `{text}` is none"
+            ))
+            .hint("leave it out, or give an http:// or https:// address as --teacher"));
         }
         Ok(match kind {
             TeacherKind::Model(name) => {
@@ -193,13 +195,15 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     pca.save(&folder.place("pca.safetensors"))?;
 
     let pairs = settings.dev_sts.as_deref().map(sts::read).transpose()?;
-    let material = Material { sentences: &sentences, vectors: &vectors, pca: &pca, pairs: pairs.as_ref() };
+    let material =
+        Material { sentences: &sentences, vectors: &vectors, pca: &pca, pairs: pairs.as_ref() };
     let student = start.student(recipe, &pca, &settings.device.open()?)?;
     let began = Instant::now();
     let outcome = train_student(recipe, &start, student, &material, &binding, &folder, progress)?;
     let seconds = began.elapsed().as_secs_f64();
 
-    let finish = Finish { settings, start: &start, card: &card, outcome: &outcome, seconds, material };
+    let finish =
+        Finish { settings, start: &start, card: &card, outcome: &outcome, seconds, material };
     let scores = finish.score(&teacher, &folder.place("student"), progress)?;
     finish.export(&settings.output, Some(&scores), settings.overwrite || settings.resume)?;
     folder.finish(&binding, json!(scores))?;
@@ -262,11 +266,11 @@ fn train_student(
         mean: &mean,
         epoch: &|epoch| sentences.epoch(epoch, recipe.seed),
         held_back: sentences.held_back(),
-        dev_sts: pair_tokens.as_ref().map(|tokens| DevSts {
-            tokens,
-            spearman: &spearman,
-        }),
-        fingerprints: binding.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        dev_sts: pair_tokens.as_ref().map(|tokens| DevSts { tokens, spearman: &spearman }),
+        fingerprints: binding
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .collect(),
     };
     train::train(recipe, student, &data, folder.path(), progress)
 }

@@ -61,8 +61,7 @@ impl RunFolder {
     /// # Errors
     /// When the student or an earlier run is there and neither `resume` nor `overwrite` is asked for.
     pub fn open(output: &Path, resume: bool, overwrite: bool) -> Result<Self> {
-        let folder =
-            Self { path: run_path(output)?, output: output.to_owned(), resume };
+        let folder = Self { path: run_path(output)?, output: output.to_owned(), resume };
         if overwrite && folder.path.exists() {
             fs::remove_dir_all(&folder.path).map_err(|e| Error::io("remove", &folder.path, e))?;
         }
@@ -89,7 +88,8 @@ impl RunFolder {
             return Ok(None);
         }
         let earlier = read(&self.path)?;
-        let changed = earlier.binding.iter().find(|(name, value)| binding.get(*name) != Some(value));
+        let changed =
+            earlier.binding.iter().find(|(name, value)| binding.get(*name) != Some(value));
         if let Some((name, value)) = changed {
             let now = binding.get(name).unwrap_or(&Value::Null);
             return Err(Error::mismatch(format!(
@@ -145,7 +145,8 @@ impl RunFolder {
 /// `dir/student` → `dir/student.run`.
 fn run_path(output: &Path) -> Result<PathBuf> {
     let name = output.file_name().ok_or_else(|| {
-        Error::input(format!("`--output {}` has no name", output.display())).hint("name a new folder")
+        Error::input(format!("`--output {}` has no name", output.display()))
+            .hint("name a new folder")
     })?;
     let mut name = name.to_os_string();
     name.push(".run");
@@ -189,7 +190,9 @@ mod tests {
         RunFolder::open(&output, false, false).unwrap().bind(&binding("a")).unwrap();
         let refused = RunFolder::open(&output, false, false).unwrap_err();
         assert!(refused.hint_text().unwrap().contains("--resume"));
-        assert!(RunFolder::open(&output, true, false).unwrap().bind(&binding("a")).unwrap().is_none());
+        assert!(
+            RunFolder::open(&output, true, false).unwrap().bind(&binding("a")).unwrap().is_none()
+        );
         let other = RunFolder::open(&output, true, false).unwrap().bind(&binding("b")).unwrap_err();
         assert!(other.to_string().contains("its teacher was \"a\", this command has \"b\""));
         RunFolder::open(&output, false, true).unwrap().bind(&binding("b")).unwrap();

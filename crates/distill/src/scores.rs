@@ -40,7 +40,11 @@ pub struct Scores {
 
 impl fmt::Display for Scores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "on {} held-back sentences, compared with the teacher (×100):", self.held_back)?;
+        writeln!(
+            f,
+            "on {} held-back sentences, compared with the teacher (×100):",
+            self.held_back
+        )?;
         writeln!(
             f,
             "{:<16}{:>6}{:>14}{:>12}{:>20}{:>10}",

@@ -95,7 +95,7 @@ fn measure(
             let encoding =
                 Encoding { start, texts: sentences.texts, truncated: sentences.truncated };
             let score = |variant: &Variant| {
-                let scores = sts::score(pairs, &variant.of(&sentences.rows)?)?;
+                let scores = sts::score(pairs, variant.of(&sentences.rows)?.as_ref())?;
                 Ok(encoding.result(loaded, Scores::Sts(scores)))
             };
             variants.iter().map(score).collect()
