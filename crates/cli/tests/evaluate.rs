@@ -34,7 +34,7 @@ fn workplace() -> (TempDir, PathBuf) {
     write_sts(&path.join("sts"), "stsb_test.tsv");
     write_retrieval(&path.join("retrieval/small"));
     let sentences: Vec<String> =
-        (0..60).map(|i| format!("{} {i}", TEXTS[i % TEXTS.len()])).collect();
+        (0..60).map(|i| format!("{} w{}", TEXTS[i % TEXTS.len()], 40 + 2 * i)).collect();
     fs::write(path.join("sentences.txt"), sentences.join("\n")).unwrap();
     (folder, path)
 }

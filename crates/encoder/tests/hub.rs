@@ -238,7 +238,8 @@ fn token_goes_to_the_endpoint_and_to_nobody_else() {
     let storage = Server::start(Site::with_model());
     let server = Server::start(Site {
         token: Some("Bearer hf_secret".to_owned()),
-        storage: Some(storage.address.clone()),
+        // Another name, since it is the name of the host that the token is kept from.
+        storage: Some(storage.address.replace("127.0.0.1", "localhost")),
         ..Site::with_model()
     });
     let settings =

@@ -12,7 +12,7 @@ use std::path::Path;
 use hpd_files::fingerprint::Fingerprinter;
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Fingerprint, Result, atomic, interrupt};
-use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut, Dyn, SymmetricEigen};
+use nalgebra::{DMatrix, SymmetricEigen};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -173,18 +173,17 @@ impl Pca {
     }
 
     fn project_block(&self, rows: &[f32], center: Center, projected: &mut [f32]) {
-        let (width, dimensions) = (self.width(), self.dimensions());
-        let mut block = vec![0.0; PROJECTED_ROWS * width];
-        for (wide, row) in block.chunks_exact_mut(width).zip(rows.chunks_exact(width)) {
+        let width = self.width();
+        let mut wide = vec![0.0; width];
+        let narrow = projected.chunks_exact_mut(self.dimensions());
+        for (row, narrow) in rows.chunks_exact(width).zip(narrow) {
             match center {
-                Center::None => widen(row, wide),
-                Center::Mean => subtract(row, &self.mean, wide),
+                Center::None => widen(row, &mut wide),
+                Center::Mean => subtract(row, &self.mean, &mut wide),
             }
-        }
-        let components = rows_of(&self.components, width, dimensions);
-        let product = components * columns_of(&block, width, PROJECTED_ROWS);
-        for (narrow, &number) in projected.iter_mut().zip(product.as_slice()) {
-            *narrow = number as f32;
+            for (number, component) in narrow.iter_mut().zip(self.components.chunks_exact(width)) {
+                *number = dot(component, &wide) as f32;
+            }
         }
     }
 
@@ -347,25 +346,36 @@ fn centred_block(
 }
 
 /// Adds `blockᵀ × block` to the lower triangle, strips of columns in parallel.
+///
+/// Plain loops over slices, four rows a pass: nalgebra's products of strided views read past the end of their
+/// slice (0.35, seen under valgrind).
 fn add_products(block: &[f64], covariance: &mut DMatrix<f64>) {
     let width = covariance.nrows();
-    let rows = block.len() / width;
     let strips = covariance.as_mut_slice().par_chunks_mut(STRIP_COLUMNS * width).enumerate();
     strips.for_each(|(strip, columns)| {
-        let first = strip * STRIP_COLUMNS;
-        let count = columns.len() / width;
-        let height = width - first;
-        let mut lower = DMatrixViewMut::from_slice_with_strides_mut(
-            &mut columns[first..],
-            height,
-            count,
-            1,
-            width,
-        );
-        let left = DMatrixView::from_slice_with_strides(&block[first..], height, rows, 1, width);
-        let right = DMatrixView::from_slice_with_strides(&block[first..], rows, count, width, 1);
-        lower.gemm(1.0, &left, &right, 1.0);
+        for rows in block.chunks(4 * width) {
+            for (column, sums) in columns.chunks_exact_mut(width).enumerate() {
+                add_outer(rows, width, strip * STRIP_COLUMNS + column, sums);
+            }
+        }
     });
+}
+
+/// Adds to `sums`, from number `first` on, the products of each of up to four rows with its number `first`.
+fn add_outer(rows: &[f64], width: usize, first: usize, sums: &mut [f64]) {
+    let sums = &mut sums[first..];
+    if let [a, b, c, d] = rows.chunks_exact(width).map(|row| &row[first..]).collect::<Vec<_>>()[..]
+    {
+        let (a0, b0, c0, d0) = (a[0], b[0], c[0], d[0]);
+        for ((((sum, a), b), c), d) in sums.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *sum += (a0 * a + b0 * b) + (c0 * c + d0 * d);
+        }
+        return;
+    }
+    for row in rows.chunks_exact(width) {
+        let row = &row[first..];
+        sums.iter_mut().zip(row).for_each(|(sum, number)| *sum += row[0] * number);
+    }
 }
 
 /// Eigenvalues falling, each with its vector.
@@ -391,14 +401,16 @@ fn with_fixed_sign(mut vector: Vec<f64>) -> Vec<f64> {
     vector
 }
 
-/// `numbers`, row after row, as a matrix of these rows.
-fn rows_of(numbers: &[f64], width: usize, rows: usize) -> DMatrixView<'_, f64, Dyn, Dyn> {
-    DMatrixView::from_slice_with_strides(numbers, rows, width, width, 1)
-}
-
-/// `numbers`, row after row, as a matrix that has these rows as columns.
-fn columns_of(numbers: &[f64], width: usize, rows: usize) -> DMatrixView<'_, f64, Dyn, Dyn> {
-    DMatrixView::from_slice_with_strides(numbers, width, rows, 1, width)
+/// Eight running sums, so that the additions do not wait for each other.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (a_eights, a_rest) = a.as_chunks::<8>();
+    let (b_eights, b_rest) = b.as_chunks::<8>();
+    for (a, b) in a_eights.iter().zip(b_eights) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 fn widen(row: &[f32], wide: &mut [f64]) {

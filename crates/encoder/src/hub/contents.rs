@@ -179,8 +179,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        for name in ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
-        {
+        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
             assert!(!is_whole(dir.path(), false));
             put(name, "{}");
         }
