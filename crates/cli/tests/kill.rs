@@ -174,7 +174,7 @@ fn logged_steps(run: &Path) -> u64 {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
     let whole =
         metrics.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    whole.last().map_or(0, |line| line["step"].as_u64().expect("a step"))
+    whole.next_back().map_or(0, |line| line["step"].as_u64().expect("a step"))
 }
 
 /// All tensors of a model folder, as bytes, by the path of their file in it.

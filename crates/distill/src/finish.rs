@@ -60,7 +60,7 @@ impl Finish<'_> {
     ) -> Result<()> {
         let (student, card) = (self.student()?, self.model_card(scores));
         let projection = self.material.pca.components();
-        let mean: Vec<f32> = self.material.pca.mean().iter().map(|&x| x as f32).collect();
+        let mean = self.material.pca.mean();
         let space = Space {
             teacher: &self.card.fingerprint,
             projection: &projection.data,

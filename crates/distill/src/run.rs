@@ -258,12 +258,11 @@ fn train_student(
     let tokens = start.tokenize(sentences, recipe, progress)?;
     let pair_tokens = start.tokenize_pairs(pairs, recipe)?;
     let spearman = |vectors: &Matrix| spearman(pairs, vectors).unwrap_or(0.0) * 100.0;
-    let mean: Vec<f32> = pca.mean().iter().map(|&number| number as f32).collect();
     let data = TrainingData {
         tokens: &tokens,
         teacher: &|row, numbers: &mut [f32]| vectors.copy_row(row, numbers),
         components: &pca.components().data,
-        mean: &mean,
+        mean: &pca.mean(),
         epoch: &|epoch| sentences.epoch(epoch, recipe.seed),
         held_back: sentences.held_back(),
         dev_sts: pair_tokens.as_ref().map(|tokens| DevSts { tokens, spearman: &spearman }),

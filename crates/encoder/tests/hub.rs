@@ -1,5 +1,6 @@
 //! Fetching from a hub that runs on this machine, and the cache it leaves.
 #![cfg(feature = "hub")]
+#![allow(clippy::unwrap_used, reason = "a test's panic is its message")]
 
 use std::collections::BTreeMap;
 use std::fs;
