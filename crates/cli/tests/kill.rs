@@ -172,7 +172,7 @@ fn files_named(folder: &Path, ending: &str) -> usize {
 /// The step of the last whole line of a run's metrics.
 fn logged_steps(run: &Path) -> u64 {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let whole =
+    let mut whole =
         metrics.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     whole.next_back().map_or(0, |line| line["step"].as_u64().expect("a step"))
 }
