@@ -23,7 +23,7 @@ lint:
 
 # Documentation, private items and broken links included
 doc:
-    RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --workspace --no-deps --document-private-items
+    RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --release --locked --workspace --no-deps --document-private-items
 
 # Licences, banned crates and sources of every dependency
 deny:

@@ -341,11 +341,11 @@ impl DeviceChoice {
         let device = match self {
             Self::Cpu => Some(Device::flex()),
             #[cfg(feature = "cuda")]
-            Self::Cuda => Some(Device::cuda(burn::tensor::DeviceIndex::Default)),
+            Self::Cuda => Some(Device::cuda(burn::tensor::DeviceIndex::default())),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => Some(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+            Self::Vulkan => Some(Device::vulkan(burn::tensor::DeviceKind::default())),
             #[cfg(feature = "metal")]
-            Self::Metal => Some(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
+            Self::Metal => Some(Device::metal(burn::tensor::DeviceKind::default())),
             #[cfg(not(all(feature = "cuda", feature = "vulkan", feature = "metal")))]
             _ => None,
         };
