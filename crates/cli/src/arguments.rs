@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use hpd_encoder::{OpenOptions, hub};
 use hpd_files::records::{Format, RecordOptions};
 
-use crate::{distill, embed, evaluate, export, generate, index, inspect, search};
+#[cfg(feature = "distill")]
+use crate::distill;
+use crate::{embed, evaluate, export, generate, index, inspect, search};
 
 /// Makes a large sentence encoder small and puts it to work.
 #[derive(Debug, Parser)]
@@ -45,6 +47,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Train a small student to land on a large teacher's vectors
+    #[cfg(feature = "distill")]
     Distill(distill::Arguments),
     /// Measure a model: sentence similarity and retrieval
     Evaluate(evaluate::Arguments),

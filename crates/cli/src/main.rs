@@ -5,6 +5,7 @@
 
 mod arguments;
 mod columns;
+#[cfg(feature = "distill")]
 mod distill;
 mod embed;
 mod evaluate;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb, terminal: &Terminal) -> Result<Answer> {
     match verb {
+        #[cfg(feature = "distill")]
         Verb::Distill(arguments) => distill::run(&arguments, terminal),
         Verb::Evaluate(arguments) => evaluate::run(&arguments, terminal),
         Verb::Embed(arguments) => embed::run(&arguments, terminal),
