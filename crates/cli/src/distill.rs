@@ -120,6 +120,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
         terminal.print(&if terminal.json { json(&plan)? } else { plan.to_string() })?;
         return Ok(Answer::Yes);
     }
+    hpd_distill::keep_freed_memory();
     let scores = run::run(&settings, terminal)?;
     terminal.finish();
     terminal.print(&if terminal.json { json(&scores)? } else { scores.to_string() })?;

@@ -25,11 +25,6 @@ use arguments::{Arguments, Verb};
 use hpd_files::Result;
 use terminal::Terminal;
 
-// Training frees and asks for the same large buffers at every step; the system allocator gives their pages
-// back each time, which cost a quarter of the run.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What a verb answers when nothing failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {

@@ -15,10 +15,8 @@ use hpd_distill::train::{METRICS, TrainingData, train};
 use hpd_encoder::{EncodeOptions, Model, Tokenizer};
 use hpd_files::{Error, Result, Silent};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> Result<()> {
+    hpd_distill::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [teacher, sentences, rest @ ..] = &arguments[..] else {
         return Err(Error::input("usage: measure TEACHER SENTENCES.txt [COUNT] [RECIPE]"));

@@ -11,6 +11,7 @@
 
 mod flex;
 mod plain;
+mod product;
 
 use std::sync::Arc;
 

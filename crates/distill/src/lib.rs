@@ -28,3 +28,4 @@ pub mod teacher;
 pub mod train;
 
 pub use hpd_eval::pca;
+pub use hpd_kernels::memory::keep_freed as keep_freed_memory;

@@ -7,6 +7,7 @@
 mod dot;
 mod level;
 pub mod map;
+pub mod memory;
 pub mod rows;
 mod top_k;
 

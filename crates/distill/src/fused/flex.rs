@@ -3,7 +3,6 @@
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn::tensor::{Bytes, DType};
@@ -13,6 +12,7 @@ use hpd_kernels::rows::{self, AttentionShape, Dropout, LayerNormGradient};
 use rayon::prelude::*;
 
 use super::Packing;
+use super::product::{Factor, product};
 
 /// What burn is taught; see the functions of the parent module for the meaning.
 #[backend_extension(Flex, Autodiff)]
@@ -83,14 +83,33 @@ fn add_up(parts: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
     total
 }
 
+fn factor(x: &FlexTensor) -> Factor<'_> {
+    Factor::new(numbers(x), shape(x))
+}
+
 fn linear(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
-    let bias = contiguous(bias.clone());
-    let mut y = Flex::float_matmul(x.clone(), weight.transpose(0, 1));
-    let out = shape(&y)[1];
+    let [x, weight, bias] = [x, weight, bias].map(|tensor| contiguous(tensor.clone()));
+    let out = shape(&weight)[0];
+    let mut y = empty(&[shape(&x)[0], out]);
+    product(factor(&x), factor(&weight).transposed(), numbers_mut(&mut y));
     numbers_mut(&mut y)
         .par_chunks_mut(piece(out))
         .for_each(|rows| rows::add_row(Level::best(), numbers(&bias), rows));
     y
+}
+
+fn input_gradient(gradient: &FlexTensor, weight: FlexTensor) -> FlexTensor {
+    let weight = contiguous(weight);
+    let mut at_x = empty(&[shape(gradient)[0], shape(&weight)[1]]);
+    product(factor(gradient), factor(&weight), numbers_mut(&mut at_x));
+    at_x
+}
+
+fn weight_gradient(gradient: &FlexTensor, x: FlexTensor) -> FlexTensor {
+    let x = contiguous(x);
+    let mut at_weight = empty(&[shape(gradient)[1], shape(&x)[1]]);
+    product(factor(gradient).transposed(), factor(&x), numbers_mut(&mut at_weight));
+    at_weight
 }
 
 /// Sums of the columns: what reaches a bias.
@@ -320,11 +339,10 @@ impl Backward<Flex, 3> for LinearStep {
             gradients.register::<Flex>(node.id, bias_gradient(&gradient));
         }
         if let Some(node) = to_weight {
-            let at_weight = Flex::float_matmul(gradient.transpose(0, 1), x);
-            gradients.register::<Flex>(node.id, at_weight);
+            gradients.register::<Flex>(node.id, weight_gradient(&gradient, x));
         }
         if let Some(node) = to_x {
-            gradients.register::<Flex>(node.id, Flex::float_matmul(gradient, weight));
+            gradients.register::<Flex>(node.id, input_gradient(&gradient, weight));
         }
     }
 }
