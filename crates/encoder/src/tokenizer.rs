@@ -4,7 +4,7 @@
 //! as most small encoders have it, `wordpiece` computes the same ids many times as fast and opens as much faster;
 //! which of the two runs is read from the file when it is opened.
 
-mod library;
+pub(crate) mod library;
 
 use std::path::Path;
 
