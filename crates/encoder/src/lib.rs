@@ -30,6 +30,7 @@ mod tokenizer;
 mod tokenizer_files;
 mod transformer;
 mod weights;
+mod wordpiece;
 pub mod writer;
 
 pub use config::{Activation, EncoderConfig, ModelType};

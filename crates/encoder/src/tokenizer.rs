@@ -1,4 +1,10 @@
 //! Texts to token ids, truncated as sentence-transformers truncates them.
+//!
+//! What a `tokenizer.json` means is what the crate `tokenizers` makes of it. Where the file describes BERT's tokenizer,
+//! as most small encoders have it, `wordpiece` computes the same ids many times as fast and opens as much faster;
+//! which of the two runs is read from the file when it is opened.
+
+pub(crate) mod library;
 
 use std::path::Path;
 
@@ -6,19 +12,36 @@ use hpd_files::{Error, Result};
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
-use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
-use tokenizers::{Encoding, PostProcessor, TruncationDirection, TruncationParams};
 
 use crate::folder::Folder;
 use crate::json;
+use crate::wordpiece::{Scratch, WordPiece};
+use library::Library;
+
+/// Texts that a thread takes at once.
+const CHUNK: usize = 32;
 
 /// A model folder's tokenizer.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    engine: Engine,
     max_tokens: usize,
+    side: Side,
     unknown_id: Option<u32>,
 }
 
+enum Engine {
+    WordPiece(WordPiece),
+    Library(Library),
+}
+
+/// Which end of a text that is too long is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The start.
+    Left,
+    /// The end.
+    Right,
+}
 /// Token ids of texts, one text after another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
@@ -47,6 +70,25 @@ impl Tokens {
     pub fn text(&self, i: usize) -> &[u32] {
         &self.ids[self.offsets[i]..self.offsets[i + 1]]
     }
+
+    fn none() -> Self {
+        Self { offsets: vec![0], ..Self::default() }
+    }
+
+    /// The texts of all parts, in their order.
+    fn joined(parts: &[Self]) -> Self {
+        let mut all = Self::none();
+        all.ids.reserve_exact(parts.iter().map(|part| part.ids.len()).sum());
+        all.offsets.reserve_exact(parts.iter().map(Self::len).sum());
+        for part in parts {
+            let shift = all.ids.len();
+            all.ids.extend_from_slice(&part.ids);
+            all.offsets.extend(part.offsets[1..].iter().map(|offset| offset + shift));
+            all.truncated += part.truncated;
+            all.unknown += part.unknown;
+        }
+        all
+    }
 }
 
 impl Tokenizer {
@@ -65,36 +107,25 @@ impl Tokenizer {
     /// As [`Tokenizer::open`].
     pub fn of(folder: &Folder, max_tokens: Option<usize>) -> Result<Self> {
         let path = folder.transformer.join("tokenizer.json");
-        let mut inner = read(&path)?;
-        check_vocabulary(&inner, folder, &path)?;
+        let mut engine = Engine::open(&path, folder.do_lower_case)?;
+        check_vocabulary(&engine, folder, &path)?;
         let settings: Settings =
             json::read_if_present(&folder.transformer.join("tokenizer_config.json"))?
                 .unwrap_or_default();
-        let max_tokens = check_length(&inner, folder, max_tokens)?;
-        if folder.do_lower_case {
-            lower_case(&mut inner).map_err(|e| refused(&path, e))?;
+        let max_tokens = check_length(&engine, folder, max_tokens)?;
+        if let Engine::Library(library) = &mut engine {
+            library.truncate(max_tokens, settings.side())?;
         }
-        // Whatever lengths tokenizer.json fixes were right for the program that wrote it.
-        inner.with_padding(None);
-        inner
-            .with_truncation(Some(TruncationParams {
-                max_length: max_tokens,
-                direction: settings.direction(),
-                ..TruncationParams::default()
-            }))
-            .map_err(|e| {
-                Error::model(format!("cannot truncate to {max_tokens} tokens")).caused_by(e)
-            })?;
-        let unknown_id = settings.unknown_token().and_then(|token| inner.token_to_id(token));
-        let tokenizer = Self { inner, max_tokens, unknown_id };
+        let unknown_id = settings.unknown_token().and_then(|token| engine.id(token));
+        let tokenizer = Self { engine, max_tokens, side: settings.side(), unknown_id };
         tokenizer.check_special_tokens(folder, &path)?;
         Ok(tokenizer)
     }
 
     /// The ids that frame a text stand in the file apart from the vocabulary.
     fn check_special_tokens(&self, folder: &Folder, path: &Path) -> Result<()> {
-        let frame = self.encode("")?;
-        match frame.get_ids().iter().find(|id| **id as usize >= folder.config.vocab_size) {
+        let frame = self.tokenize(&[""])?;
+        match frame.ids.iter().find(|id| **id as usize >= folder.config.vocab_size) {
             Some(id) => Err(mismatch(&format!("a special token has the id {id}"), folder, path)),
             None => Ok(()),
         }
@@ -110,17 +141,29 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer fails on a text, which a tokenizer without an unknown token can.
     pub fn tokenize<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Tokens> {
-        let encodings: Vec<(Vec<u32>, bool)> = texts
-            .par_iter()
-            .with_min_len(16)
-            .map(|text| {
-                let encoding = self.encode(text.as_ref())?;
-                Ok((encoding.get_ids().to_vec(), !encoding.get_overflowing().is_empty()))
-            })
+        // A few texts are done before another thread would wake up.
+        if texts.len() <= CHUNK {
+            return self.tokenize_chunk(texts);
+        }
+        let chunks: Vec<Tokens> = texts
+            .par_chunks(CHUNK)
+            .map(|texts| self.tokenize_chunk(texts))
             .collect::<Result<_>>()?;
-        let mut tokens = Tokens { offsets: vec![0], ..Tokens::default() };
-        for (ids, is_truncated) in encodings {
-            tokens.ids.extend_from_slice(&ids);
+        Ok(Tokens::joined(&chunks))
+    }
+
+    fn tokenize_chunk<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tokens> {
+        let mut tokens = Tokens::none();
+        tokens.offsets.reserve_exact(texts.len());
+        let mut scratch = Scratch::default();
+        for text in texts {
+            let (text, ids) = (text.as_ref(), &mut tokens.ids);
+            let is_truncated = match &self.engine {
+                Engine::WordPiece(wordpiece) => {
+                    wordpiece.tokenize(text, (self.max_tokens, self.side), &mut scratch, ids)
+                }
+                Engine::Library(library) => library.tokenize(text, ids)?,
+            };
             tokens.offsets.push(tokens.ids.len());
             tokens.truncated += usize::from(is_truncated);
         }
@@ -131,36 +174,58 @@ impl Tokenizer {
 
     /// How many tokens at the head of `prompt + text` belong to the prompt, the first special one included.
     pub(crate) fn prompt_length(&self, prompt: &str) -> Result<usize> {
-        let encoding = self.encode(prompt)?;
-        let ends_special = encoding.get_special_tokens_mask().last() == Some(&1);
-        Ok(encoding.len() - usize::from(ends_special))
-    }
-
-    fn encode(&self, text: &str) -> Result<Encoding> {
-        self.inner.encode_fast(text, true).map_err(|e| {
-            let start: String = text.chars().take(60).collect();
-            Error::model(format!("the tokenizer fails on the text `{start}`")).caused_by(e)
-        })
+        let length = self.tokenize(&[prompt])?.ids.len();
+        let ends_special = match &self.engine {
+            Engine::WordPiece(wordpiece) => wordpiece.ends_special(length),
+            Engine::Library(library) => library.ends_special(prompt)?,
+        };
+        Ok(length - usize::from(ends_special))
     }
 }
 
-fn read(path: &Path) -> Result<tokenizers::Tokenizer> {
-    let bytes = std::fs::read(path).map_err(|e| {
-        Error::io("read", path, e)
-            .hint("a folder with `vocab.txt` only gets one from `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` in Python")
-    })?;
-    tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| refused(path, e))
+impl Engine {
+    fn open(path: &Path, lower_case: bool) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| {
+            Error::io("read", path, e)
+                .hint("a folder with `vocab.txt` only gets one from `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` in Python")
+        })?;
+        if let Some(wordpiece) = WordPiece::read(&bytes, lower_case) {
+            return Ok(Self::WordPiece(wordpiece));
+        }
+        let library = Library::read(&bytes, lower_case).map_err(|e| {
+            Error::model(format!("`{}` is not a tokenizer that can be used", path.display()))
+                .caused_by(e)
+        })?;
+        Ok(Self::Library(library))
+    }
+
+    /// The token with the largest id.
+    fn last_token(&self) -> Option<(String, u32)> {
+        match self {
+            Self::WordPiece(wordpiece) => Some(wordpiece.last_token()),
+            Self::Library(library) => library.last_token(),
+        }
+    }
+
+    /// How many special tokens frame each text.
+    fn special_tokens(&self) -> usize {
+        match self {
+            Self::WordPiece(wordpiece) => wordpiece.special_tokens(),
+            Self::Library(library) => library.special_tokens(),
+        }
+    }
+
+    fn id(&self, token: &str) -> Option<u32> {
+        match self {
+            Self::WordPiece(wordpiece) => wordpiece.id(token),
+            Self::Library(library) => library.id(token),
+        }
+    }
 }
 
-fn refused(path: &Path, error: tokenizers::Error) -> Error {
-    Error::model(format!("`{}` is not a tokenizer that can be used", path.display()))
-        .caused_by(error)
-}
-
-fn check_vocabulary(inner: &tokenizers::Tokenizer, folder: &Folder, path: &Path) -> Result<()> {
-    let rows = folder.config.vocab_size;
-    match inner.get_vocab(true).into_iter().max_by_key(|(_, id)| *id) {
-        Some((token, id)) if id as usize >= rows => {
+fn check_vocabulary(engine: &Engine, folder: &Folder, path: &Path) -> Result<()> {
+    match engine.last_token() {
+        Some((token, id)) if id as usize >= folder.config.vocab_size => {
             Err(mismatch(&format!("`{token}` has the id {id}"), folder, path))
         }
         Some(_) => Ok(()),
@@ -179,13 +244,9 @@ fn mismatch(what: &str, folder: &Folder, path: &Path) -> Error {
 }
 
 /// The length to truncate at, proved to have room for a token besides the special ones.
-fn check_length(
-    inner: &tokenizers::Tokenizer,
-    folder: &Folder,
-    asked: Option<usize>,
-) -> Result<usize> {
+fn check_length(engine: &Engine, folder: &Folder, asked: Option<usize>) -> Result<usize> {
     let positions = folder.config.max_tokens();
-    let special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+    let special = engine.special_tokens();
     let length = asked.unwrap_or(folder.max_seq_length);
     if length > positions {
         return Err(Error::input(format!(
@@ -202,18 +263,6 @@ fn check_length(
     Ok(length)
 }
 
-/// Lower-cases before all else, unless the tokenizer does so already.
-fn lower_case(inner: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
-    let lowercase = NormalizerWrapper::Lowercase(Lowercase);
-    let normalizer = match inner.get_normalizer() {
-        Some(existing) => {
-            NormalizerWrapper::Sequence(Sequence::new(vec![lowercase, existing.clone()]))
-        }
-        None => lowercase,
-    };
-    inner.with_normalizer(Some(normalizer)).map(|_| ())
-}
-
 /// The fields of `tokenizer_config.json` that matter here.
 #[derive(Default, Deserialize)]
 struct Settings {
@@ -223,10 +272,10 @@ struct Settings {
 }
 
 impl Settings {
-    fn direction(&self) -> TruncationDirection {
+    fn side(&self) -> Side {
         match self.truncation_side.as_deref() {
-            Some("left") => TruncationDirection::Left,
-            _ => TruncationDirection::Right,
+            Some("left") => Side::Left,
+            _ => Side::Right,
         }
     }
 
