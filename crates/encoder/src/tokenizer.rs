@@ -9,14 +9,22 @@ use serde_json::Value;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 use tokenizers::{Encoding, PostProcessor, TruncationDirection, TruncationParams};
 
+use crate::config::ModelType;
 use crate::folder::Folder;
 use crate::json;
+
+mod model2vec;
+
+use model2vec::Model2Vec;
 
 /// A model folder's tokenizer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     max_tokens: usize,
     unknown_id: Option<u32>,
+    /// Whether special tokens frame a text; not in static models.
+    frames: bool,
+    model2vec: Option<Model2Vec>,
 }
 
 /// Token ids of texts, one text after another.
@@ -85,8 +93,16 @@ impl Tokenizer {
             .map_err(|e| {
                 Error::model(format!("cannot truncate to {max_tokens} tokens")).caused_by(e)
             })?;
-        let unknown_id = settings.unknown_token().and_then(|token| inner.token_to_id(token));
-        let tokenizer = Self { inner, max_tokens, unknown_id };
+        let model2vec = match folder.config.model_type {
+            ModelType::Model2Vec => Some(Model2Vec::of(&inner, max_tokens, &path)?),
+            _ => None,
+        };
+        let unknown_id = match &model2vec {
+            Some(habits) => habits.unknown_id,
+            None => settings.unknown_token().and_then(|token| inner.token_to_id(token)),
+        };
+        let frames = !folder.config.model_type.is_static();
+        let tokenizer = Self { inner, max_tokens, unknown_id, frames, model2vec };
         tokenizer.check_special_tokens(folder, &path)?;
         Ok(tokenizer)
     }
@@ -114,18 +130,26 @@ impl Tokenizer {
             .par_iter()
             .with_min_len(16)
             .map(|text| {
-                let encoding = self.encode(text.as_ref())?;
-                Ok((encoding.get_ids().to_vec(), !encoding.get_overflowing().is_empty()))
+                let (text, is_cut) = match &self.model2vec {
+                    Some(habits) => habits.cut(text.as_ref()),
+                    None => (text.as_ref(), false),
+                };
+                let encoding = self.encode(text)?;
+                let is_truncated = is_cut || !encoding.get_overflowing().is_empty();
+                Ok((encoding.get_ids().to_vec(), is_truncated))
             })
             .collect::<Result<_>>()?;
         let mut tokens = Tokens { offsets: vec![0], ..Tokens::default() };
-        for (ids, is_truncated) in encodings {
+        let is_unknown = |id: &u32| Some(*id) == self.unknown_id;
+        for (mut ids, is_truncated) in encodings {
+            tokens.unknown += ids.iter().filter(|id| is_unknown(id)).count();
+            if self.model2vec.is_some() {
+                ids.retain(|id| !is_unknown(id));
+            }
             tokens.ids.extend_from_slice(&ids);
             tokens.offsets.push(tokens.ids.len());
             tokens.truncated += usize::from(is_truncated);
         }
-        let is_unknown = |id: &&u32| Some(**id) == self.unknown_id;
-        tokens.unknown = tokens.ids.iter().filter(is_unknown).count();
         Ok(tokens)
     }
 
@@ -137,7 +161,7 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str) -> Result<Encoding> {
-        self.inner.encode_fast(text, true).map_err(|e| {
+        self.inner.encode_fast(text, self.frames).map_err(|e| {
             let start: String = text.chars().take(60).collect();
             Error::model(format!("the tokenizer fails on the text `{start}`")).caused_by(e)
         })
@@ -169,13 +193,16 @@ fn check_vocabulary(inner: &tokenizers::Tokenizer, folder: &Folder, path: &Path)
 }
 
 fn mismatch(what: &str, folder: &Folder, path: &Path) -> Error {
-    Error::mismatch(format!(
-        "in `{}` {what}, but `{}` has a `vocab_size` of {}, which is how many rows the word embeddings have",
-        path.display(),
-        folder.transformer.join("config.json").display(),
-        folder.config.vocab_size
-    ))
-    .hint("take tokenizer and model from the same place")
+    let (place, rows) = (folder.transformer.display(), folder.config.vocab_size);
+    let vocabulary = if folder.config.model_type.is_static() {
+        format!("the tensors of `{place}` have {rows} tokens")
+    } else {
+        format!(
+            "`{place}/config.json` has a `vocab_size` of {rows}, which is how many rows the word embeddings have"
+        )
+    };
+    Error::mismatch(format!("in `{}` {what}, but {vocabulary}", path.display()))
+        .hint("take tokenizer and model from the same place")
 }
 
 /// The length to truncate at, proved to have room for a token besides the special ones.
@@ -185,7 +212,10 @@ fn check_length(
     asked: Option<usize>,
 ) -> Result<usize> {
     let positions = folder.config.max_tokens();
-    let special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+    let special = match inner.get_post_processor() {
+        Some(processor) if !folder.config.model_type.is_static() => processor.added_tokens(false),
+        _ => 0,
+    };
     let length = asked.unwrap_or(folder.max_seq_length);
     if length > positions {
         return Err(Error::input(format!(
