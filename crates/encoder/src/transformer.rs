@@ -176,13 +176,8 @@ impl SelfAttention {
             }
             Places::Rotated { rotary, window } => {
                 rotary.rotate(qkv, offsets, heads.heads);
-                match window {
-                    None => heads.apply(qkv, offsets, head, context),
-                    Some(_) => {
-                        let placed = Placed { bias: None, window: *window };
-                        heads.apply_placed(qkv, offsets, &placed, head, context);
-                    }
-                }
+                let placed = Placed { bias: None, window: *window };
+                heads.apply_placed(qkv, offsets, &placed, head, context);
             }
         }
         self.output.product(context, delta);

@@ -34,6 +34,10 @@ pub(crate) const DIALECT: Dialect =
 /// that lie.
 const MOST_ANGLES: usize = 1 << 23;
 
+/// Bases of the rotations where a file names none.
+const GLOBAL_THETA: f64 = 160_000.0;
+const LOCAL_THETA: f64 = 10_000.0;
+
 /// What ModernBERT has beside the sizes that all have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModernBert {
@@ -117,14 +121,13 @@ pub(crate) fn complete(fields: &mut Map<String, Value>) -> Result<(), String> {
         return Err("`rope_scaling` is not supported, expected none".to_owned());
     }
     // In files of transformers 4 a `null` for the local base stands for the global one.
-    let local = match fields.get("local_rope_theta") {
-        Some(Value::Null) => fields.get("global_rope_theta").cloned().unwrap_or_default(),
-        other => other.cloned().unwrap_or_default(),
-    };
-    fields.insert("local_rope_theta".to_owned(), local);
+    if fields.get("local_rope_theta").is_some_and(Value::is_null) {
+        let global = fields.get("global_rope_theta").cloned();
+        fields.insert("local_rope_theta".to_owned(), global.unwrap_or(GLOBAL_THETA.into()));
+    }
     for (layers, name, default) in [
-        ("full_attention", "global_rope_theta", 160_000.0),
-        ("sliding_attention", "local_rope_theta", 10_000.0),
+        ("full_attention", "global_rope_theta", GLOBAL_THETA),
+        ("sliding_attention", "local_rope_theta", LOCAL_THETA),
     ] {
         if let Some(theta) = theta(&rotations[layers], layers)? {
             fields.insert(name.to_owned(), theta);
