@@ -54,26 +54,26 @@ impl Start {
     /// Reads the folder that `start` means; `teacher` gives the teacher's.
     ///
     /// # Errors
-    /// When the folder cannot be read, has fewer layers than are asked for, or the width of a fresh student is
-    /// no multiple of a head's.
+    /// When the folder cannot be read, is of an architecture that cannot be trained, has fewer layers than are
+    /// asked for, or the width of a fresh student is no multiple of a head's.
     pub fn find<'a>(
         start: &'a StudentStart,
         teacher: impl Fn() -> Result<&'a Path>,
     ) -> Result<Self> {
         let (folder, layers) = match start {
             StudentStart::Layers(count) => {
-                let folder = Folder::open(teacher()?)?;
+                let folder = trainable(teacher()?)?;
                 let kept = spread(*count, folder.config.num_hidden_layers)?;
                 (folder, Some(kept))
             }
-            StudentStart::KeepLayers(layers) => (Folder::open(teacher()?)?, Some(layers.clone())),
+            StudentStart::KeepLayers(layers) => (trainable(teacher()?)?, Some(layers.clone())),
             StudentStart::Folder(path) => {
-                let folder = Folder::open(path)?;
+                let folder = trainable(path)?;
                 let all = (0..folder.config.num_hidden_layers).collect();
                 (folder, Some(all))
             }
-            StudentStart::Fresh { vocabulary: Some(path), .. } => (Folder::open(path)?, None),
-            StudentStart::Fresh { vocabulary: None, .. } => (Folder::open(teacher()?)?, None),
+            StudentStart::Fresh { vocabulary: Some(path), .. } => (trainable(path)?, None),
+            StudentStart::Fresh { vocabulary: None, .. } => (trainable(teacher()?)?, None),
         };
         let mut config = folder.config.clone();
         config.num_hidden_layers = layers.as_ref().map_or(0, Vec::len);
@@ -174,6 +174,20 @@ impl Start {
     }
 }
 
+/// Reads a folder that a student can start from. A fresh student takes the shape of its positions over too.
+fn trainable(path: &Path) -> Result<Folder> {
+    let folder = Folder::open(path)?;
+    if folder.config.model_type.is_bert_family() {
+        return Ok(folder);
+    }
+    Err(Error::model(format!(
+        "a student cannot start from `{}`, whose architecture is {}; expected bert, roberta or xlm-roberta",
+        path.display(),
+        folder.config.model_type.name()
+    ))
+    .hint("a teacher may be of any architecture; name a start of its own beside it: --student BERT_FOLDER"))
+}
+
 fn spread(count: usize, of: usize) -> Result<Vec<usize>> {
     if count == 0 || count > of {
         return Err(Error::input(format!("`--layers {count}`: the teacher has {of} layers"))
@@ -195,4 +209,29 @@ fn reshape(config: &mut EncoderConfig, width: usize, layers: usize) -> Result<()
     config.intermediate_size = 4 * width;
     config.num_hidden_layers = layers;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/encoder").join(name)
+    }
+
+    #[test]
+    fn a_student_starts_from_bert_and_its_family_only() {
+        let bert = fixture("bert_mean");
+        for name in ["distilbert_cls", "mpnet_cls", "modernbert_new", "model2vec_plain"] {
+            let teacher = fixture(name);
+            for start in [StudentStart::Layers(1), StudentStart::Folder(teacher.clone())] {
+                let error = Start::find(&start, || Ok(teacher.as_path())).unwrap_err();
+                let story = format!("{error:?}");
+                assert!(story.contains("expected bert, roberta or xlm-roberta"), "{story}");
+                assert!(story.contains("--student BERT_FOLDER"), "{story}");
+            }
+            let start = StudentStart::Folder(bert.clone());
+            assert!(Start::find(&start, || Ok(teacher.as_path())).is_ok());
+        }
+    }
 }

@@ -155,6 +155,12 @@ impl Student {
         device: &Device,
         source: &mut Source<'_>,
     ) -> Result<Self> {
+        if !config.model_type.is_bert_family() {
+            return Err(Error::model(format!(
+                "`model_type` is {}, but only bert, roberta and xlm-roberta can be trained",
+                config.model_type.name()
+            )));
+        }
         if config.hidden_act != hpd_encoder::Activation::Gelu {
             return Err(Error::model(format!(
                 "`hidden_act` is {:?}, but only `gelu` can be trained",

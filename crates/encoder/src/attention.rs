@@ -1,8 +1,13 @@
 //! Attention of each text's tokens to each other, over texts packed one after another.
 
+pub(crate) mod distances;
+pub(crate) mod placed;
+pub(crate) mod rotary;
+
 use rten_simd::SimdOp;
 use rten_vecmath::Softmax;
 
+use crate::config::EncoderConfig;
 use crate::linear::{multiply_once, view};
 
 /// Softmax(Q · Kᵀ / √d) · V, text by text and head by head.
@@ -21,6 +26,11 @@ pub(crate) struct HeadScratch {
 }
 
 impl Attention {
+    /// With the heads of a configuration.
+    pub(crate) fn of(config: &EncoderConfig) -> Self {
+        Self { heads: config.num_attention_heads, head_size: config.head_size() }
+    }
+
     /// # Shapes
     /// `qkv` is `[tokens, 3 · width]` with queries, keys and values side by side; `out` becomes `[tokens, width]`.
     /// Text `i` has the tokens `offsets[i]..offsets[i + 1]`.

@@ -10,6 +10,7 @@ use hpd_files::atomic::AtomicFolder;
 use hpd_files::{Error, Result};
 use serde_json::{Map, Value};
 
+use crate::architectures::{self, Names};
 use crate::tensor::Tensor;
 use crate::writer::{Dense, ModelFolder, Module};
 use crate::{DenseModule, Folder, HeadModule, Identity, Model, Weights, checkpoint, json};
@@ -34,7 +35,9 @@ pub struct Conversion {
 /// off.
 pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
     let folder = Folder::open(source)?;
-    let (tensors, dropped) = encoder_tensors(read_tensors(&folder.transformer)?);
+    refuse_static(&folder)?;
+    let names = architectures::names(&folder.config.model_type);
+    let (tensors, dropped) = encoder_tensors(names, read_tensors(&folder.transformer)?);
     let about = json::read_if_present(&source.join("hpd.json"))?;
     let model = ModelFolder {
         config: json::read(&folder.transformer.join("config.json"))?,
@@ -57,6 +60,19 @@ pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion
     drop(opened);
     unfinished.commit()?;
     Ok(Conversion { identity, dim, parameters, dropped })
+}
+
+/// A static model has no layout but its own, which every reader of such models takes as it is.
+fn refuse_static(folder: &Folder) -> Result<()> {
+    if !folder.config.model_type.is_static() {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "`{}` is a static model ({}), but only Transformers are written anew",
+        folder.path.display(),
+        folder.config.model_type.name()
+    ))
+    .hint("use the folder as it is"))
 }
 
 /// The space of the old vectors, which the new model goes on giving. Unknown for pickled weights, whose
@@ -94,10 +110,10 @@ fn is_index(name: &str) -> bool {
 }
 
 /// The tensors of the encoder under today's names, and the names of the others: heads of earlier training.
-fn encoder_tensors(tensors: Vec<Tensor>) -> (Vec<Tensor>, Vec<String>) {
+fn encoder_tensors(names: &Names, tensors: Vec<Tensor>) -> (Vec<Tensor>, Vec<String>) {
     let (mut used, mut dropped) = (Vec::new(), Vec::new());
     for mut tensor in tensors {
-        match encoder_name(&tensor.name) {
+        match encoder_name(names, &tensor.name) {
             Some(name) => {
                 tensor.name = name;
                 used.push(tensor);
@@ -110,10 +126,9 @@ fn encoder_tensors(tensors: Vec<Tensor>) -> (Vec<Tensor>, Vec<String>) {
 
 /// Without the prefix of the model class it was trained in, and `weight` and `bias` for the `gamma` and
 /// `beta` of the oldest checkpoints. `None` for what is no part of the encoder.
-fn encoder_name(name: &str) -> Option<String> {
-    let bare =
-        ["bert.", "roberta."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
-    let is_part = bare.starts_with("embeddings.") || bare.starts_with("encoder.");
+fn encoder_name(names: &Names, name: &str) -> Option<String> {
+    let bare = names.prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    let is_part = names.parts.iter().any(|part| bare.starts_with(part));
     let renamed = || match bare.rsplit_once('.') {
         Some((layer, "gamma")) => format!("{layer}.weight"),
         Some((layer, "beta")) => format!("{layer}.bias"),
@@ -160,10 +175,12 @@ fn readme(source: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ModelType;
 
     #[test]
     fn names_lose_the_class_they_were_trained_in() {
-        let name = |name| encoder_name(name);
+        let names = architectures::names(&ModelType::Bert);
+        let name = |name| encoder_name(names, name);
         assert_eq!(name("bert.embeddings.x.weight").as_deref(), Some("embeddings.x.weight"));
         assert_eq!(
             name("encoder.layer.0.LayerNorm.gamma").as_deref(),

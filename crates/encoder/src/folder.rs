@@ -2,7 +2,8 @@
 //!
 //! Both layouts are read: the old one (`sentence_transformers.models.Pooling`, `pooling_mode_*` booleans) and
 //! that of version 6 (`sentence_transformers.….modules.pooling.Pooling`, `pooling_mode`). A folder without
-//! `modules.json` is a plain Transformer and gets mean pooling, as sentence-transformers does.
+//! `modules.json` is a plain Transformer and gets mean pooling, as sentence-transformers does, or a model of
+//! model2vec.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,19 +17,22 @@ use crate::json;
 mod dense;
 mod lengths;
 mod pooling;
+mod static_model;
 
 pub use dense::{DenseActivation, DenseModule};
 use lengths::Lengths;
 pub use pooling::{Pooling, PoolingMode};
+use static_model::StaticModel;
 
 /// A model folder's description.
 #[derive(Clone, Debug)]
 pub struct Folder {
     /// The folder itself.
     pub path: PathBuf,
-    /// Where the Transformer's `config.json`, tokenizer and tensors are; mostly the folder itself.
+    /// Where `config.json`, tokenizer and tensors of the Transformer or of the static model are; mostly the folder
+    /// itself.
     pub transformer: PathBuf,
-    /// Shape of the Transformer.
+    /// Shape of the Transformer, or what a static model amounts to.
     pub config: EncoderConfig,
     /// Longest text in tokens, special ones included; never more than the model has positions.
     pub max_seq_length: usize,
@@ -78,19 +82,18 @@ impl Folder {
         }
         let modules = Modules::open(path)?;
         let transformer = path.join(&modules.transformer);
-        let config = EncoderConfig::open(&transformer.join("config.json"))?;
-        let lengths = Lengths::open(&transformer)?;
+        let input = Input::open(&transformer, &modules)?;
         let prompts: PromptsFile =
             json::read_if_present(&path.join("config_sentence_transformers.json"))?
                 .unwrap_or_default();
         let folder = Self {
             path: path.to_owned(),
-            max_seq_length: lengths.max_tokens(config.max_tokens()),
-            do_lower_case: lengths.do_lower_case,
+            max_seq_length: input.max_tokens,
+            do_lower_case: input.do_lower_case,
             transformer,
-            config,
+            config: input.config,
             pooling: modules.pooling(path)?,
-            head: modules.head(path)?,
+            head: with_normalize(modules.head(path)?, input.normalizes),
             prompts: prompts.prompts.unwrap_or_default(),
             default_prompt_name: prompts.default_prompt_name,
         };
@@ -147,10 +150,44 @@ impl Folder {
     }
 }
 
+/// What the first module says.
+struct Input {
+    config: EncoderConfig,
+    max_tokens: usize,
+    do_lower_case: bool,
+    /// Whether it gives unit vectors of its own accord.
+    normalizes: bool,
+}
+
+impl Input {
+    fn open(folder: &Path, modules: &Modules) -> Result<Self> {
+        let is_listed = modules.pooling.is_some();
+        if modules.is_static || !is_listed && static_model::says_model2vec(folder)? {
+            let StaticModel { config, max_tokens, normalizes } = StaticModel::open(folder)?;
+            return Ok(Self { config, max_tokens, do_lower_case: false, normalizes });
+        }
+        let config = EncoderConfig::open(&folder.join("config.json"))?;
+        let lengths = Lengths::open(folder)?;
+        let max_tokens = lengths.max_tokens(config.max_tokens());
+        Ok(Self { config, max_tokens, do_lower_case: lengths.do_lower_case, normalizes: false })
+    }
+}
+
+/// The head, ending in Normalize if it shall. `modules.json` of a folder of model2vec says it too, if it is there.
+fn with_normalize(mut head: Vec<HeadModule>, normalizes: bool) -> Vec<HeadModule> {
+    if normalizes && head.last() != Some(&HeadModule::Normalize) {
+        head.push(HeadModule::Normalize);
+    }
+    head
+}
+
 /// `modules.json`, sorted by role.
 #[derive(Default)]
 struct Modules {
+    /// Path of the first module.
     transformer: String,
+    /// Whether that is a `StaticEmbedding`, which pools too.
+    is_static: bool,
     pooling: Option<String>,
     /// Class and path of what follows pooling.
     head: Vec<(String, String)>,
@@ -167,20 +204,22 @@ impl Modules {
             .map(|module| (module.class_name().to_owned(), module.path))
             .collect();
         let classes: Vec<&str> = order.iter().map(|(class, _)| class.as_str()).collect();
-        match classes.as_slice() {
-            ["Transformer", "Pooling", head @ ..]
-                if head.iter().all(|class| ["Dense", "Normalize", "Dropout"].contains(class)) => {}
+        let is_static = match classes.as_slice() {
+            ["Transformer", "Pooling", head @ ..] if is_head(head) => false,
+            ["StaticEmbedding", head @ ..] if is_head(head) => true,
             found => {
                 return Err(Error::model(format!(
-                    "`{}` lists {found:?}, expected `Transformer`, `Pooling`, then any of `Dense` and `Normalize`",
+                    "`{}` lists {found:?}, expected `Transformer`, `Pooling` (or `StaticEmbedding`), then any of \
+                     `Dense` and `Normalize`",
                     file.display()
                 )));
             }
-        }
+        };
         let mut paths = order.into_iter();
         Ok(Self {
             transformer: paths.next().unwrap_or_default().1,
-            pooling: paths.next().map(|(_, path)| path),
+            is_static,
+            pooling: if is_static { None } else { paths.next().map(|(_, path)| path) },
             // Dropout does nothing outside training.
             head: paths.filter(|(class, _)| class != "Dropout").collect(),
         })
@@ -200,6 +239,10 @@ impl Modules {
         };
         self.head.iter().map(module).collect()
     }
+}
+
+fn is_head(classes: &[&str]) -> bool {
+    classes.iter().all(|class| ["Dense", "Normalize", "Dropout"].contains(class))
 }
 
 impl Module {

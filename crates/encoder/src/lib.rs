@@ -8,6 +8,7 @@
 //! The parts of a folder stand alone for those who need only one: [`Folder`] is what its JSON files say,
 //! [`EncoderConfig`] the Transformer's shape, [`Tokenizer`] texts to ids, [`Weights`] tensors by name.
 
+mod architectures;
 mod attention;
 mod blocks;
 pub mod checkpoint;
@@ -26,13 +27,16 @@ mod prompt;
 mod quantized;
 mod rows;
 pub mod tensor;
+mod tensors;
 mod tokenizer;
 mod tokenizer_files;
 mod transformer;
 mod weights;
 mod wordpiece;
+mod words;
 pub mod writer;
 
+pub use architectures::{LayerType, ModernBert};
 pub use config::{Activation, EncoderConfig, ModelType};
 pub use embeddings::Embeddings;
 pub use folder::{DenseActivation, DenseModule, Folder, HeadModule, Pooling, PoolingMode};

@@ -73,7 +73,7 @@ impl Model {
             .map(|path| Weights::open(path))
             .collect::<Result<_>>()?;
         Ok(Self {
-            transformer: Transformer::new(&folder.config, &weights[0])?,
+            transformer: Transformer::read(&folder.config, &weights[0])?,
             head: Head::new(&folder, &weights[1..])?,
             identity: Identity::written(&folder)?.map_or_else(OnceLock::new, OnceLock::from),
             weights,

@@ -93,6 +93,101 @@ impl LayerNorm {
     pub(crate) fn add_and_normalize(&self, rows: &mut [f32], deltas: &[f32], bias: &[f32]) {
         AddNorm { rows, deltas, bias, norm: self }.dispatch();
     }
+
+    /// `row = norm(row)` for each row.
+    pub(crate) fn normalize(&self, rows: &mut [f32]) {
+        Normalized { rows, norm: self }.dispatch();
+    }
+}
+
+/// `row = row + delta + bias`, a residual connection without a norm.
+///
+/// # Shapes
+/// `rows` and `deltas` are `[tokens, width]`, `bias` is `[width]`.
+pub(crate) fn add_rows(rows: &mut [f32], deltas: &[f32], bias: &[f32]) {
+    AddRows { rows, deltas, bias }.dispatch();
+}
+
+/// `row = row · (factor + bias)`, number by number.
+///
+/// # Shapes
+/// As [`add_rows`].
+pub(crate) fn multiply_rows(rows: &mut [f32], factors: &[f32], bias: &[f32]) {
+    MultiplyRows { rows, factors, bias }.dispatch();
+}
+
+struct Normalized<'a> {
+    rows: &'a mut [f32],
+    norm: &'a LayerNorm,
+}
+
+impl SimdOp for Normalized<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let ops = isa.f32();
+        let width = self.norm.gain.len();
+        for row in self.rows.chunks_exact_mut(width) {
+            let sum = row.simd_iter(ops).fold_unroll::<4>(
+                ops.zero(),
+                #[inline(always)]
+                |sum, x| ops.add(sum, x),
+                #[inline(always)]
+                |a, b| ops.add(a, b),
+            );
+            normalize(isa, row, ops.sum(sum) / width as f32, self.norm);
+        }
+    }
+}
+
+struct AddRows<'a> {
+    rows: &'a mut [f32],
+    deltas: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl SimdOp for AddRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let width = self.bias.len();
+        for (row, delta) in self.rows.chunks_exact_mut(width).zip(self.deltas.chunks_exact(width)) {
+            add(isa, row, delta, self.bias);
+        }
+    }
+}
+
+struct MultiplyRows<'a> {
+    rows: &'a mut [f32],
+    factors: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl SimdOp for MultiplyRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let ops = isa.f32();
+        let width = self.bias.len();
+        let factors = self.factors.chunks_exact(width);
+        for (row, factors) in self.rows.chunks_exact_mut(width).zip(factors) {
+            let mut factors = factors.simd_iter_pad(ops);
+            let mut bias = self.bias.simd_iter_pad(ops);
+            simd_map(
+                ops,
+                row,
+                #[inline(always)]
+                |x| {
+                    let factor = factors.next().unwrap_or(ops.zero());
+                    let bias = bias.next().unwrap_or(ops.zero());
+                    ops.mul(x, ops.add(factor, bias))
+                },
+            );
+        }
+    }
 }
 
 struct AddNorm<'a> {
@@ -259,6 +354,37 @@ mod tests {
                     // A row whose numbers hardly differ divides rounding by a small deviation.
                     prop_assert!((f64::from(*found) - expected).abs() < 2e-2, "{found} {expected}");
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_meet_number_by_number(
+            (rows, others, bias) in width().prop_flat_map(|n| (numbers(2 * n), numbers(2 * n), numbers(n))),
+        ) {
+            let (mut sums, mut products) = (rows.clone(), rows.clone());
+            add_rows(&mut sums, &others, &bias);
+            multiply_rows(&mut products, &others, &bias);
+            for i in 0..rows.len() {
+                let other = others[i] + bias[i % bias.len()];
+                prop_assert!((sums[i] - (rows[i] + other)).abs() < 1e-5);
+                prop_assert_eq!(products[i], rows[i] * other);
+            }
+        }
+
+        #[test]
+        fn a_norm_alone_is_a_norm_with_nothing_added(
+            (rows, gain, shift) in width().prop_flat_map(|n| (numbers(2 * n), numbers(n), numbers(n))),
+        ) {
+            let nothing = vec![0.0; rows.len()];
+            let norm = LayerNorm { gain, shift, epsilon: 1e-3 };
+            let (mut alone, mut added) = (rows.clone(), rows);
+            norm.normalize(&mut alone);
+            norm.add_and_normalize(&mut added, &nothing, &nothing[..norm.gain.len()]);
+            for (alone, added) in alone.iter().zip(added) {
+                // Their sums are taken in other orders.
+                prop_assert!((alone - added).abs() < 1e-3, "{alone} {added}");
             }
         }
     }

@@ -5,6 +5,7 @@
 //! which of the two runs is read from the file when it is opened.
 
 pub(crate) mod library;
+mod model2vec;
 
 use std::path::Path;
 
@@ -13,10 +14,12 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::config::ModelType;
 use crate::folder::Folder;
 use crate::json;
 use crate::wordpiece::{Scratch, WordPiece};
 use library::Library;
+use model2vec::Model2Vec;
 
 /// Texts that a thread takes at once.
 const CHUNK: usize = 32;
@@ -27,6 +30,7 @@ pub struct Tokenizer {
     max_tokens: usize,
     side: Side,
     unknown_id: Option<u32>,
+    model2vec: Option<Model2Vec>,
 }
 
 enum Engine {
@@ -107,7 +111,7 @@ impl Tokenizer {
     /// As [`Tokenizer::open`].
     pub fn of(folder: &Folder, max_tokens: Option<usize>) -> Result<Self> {
         let path = folder.transformer.join("tokenizer.json");
-        let mut engine = Engine::open(&path, folder.do_lower_case)?;
+        let mut engine = Engine::open(&path, folder)?;
         check_vocabulary(&engine, folder, &path)?;
         let settings: Settings =
             json::read_if_present(&folder.transformer.join("tokenizer_config.json"))?
@@ -116,8 +120,17 @@ impl Tokenizer {
         if let Engine::Library(library) = &mut engine {
             library.truncate(max_tokens, settings.side())?;
         }
-        let unknown_id = settings.unknown_token().and_then(|token| engine.id(token));
-        let tokenizer = Self { engine, max_tokens, side: settings.side(), unknown_id };
+        let model2vec = match (&engine, folder.config.model_type) {
+            (Engine::Library(library), ModelType::Model2Vec) => {
+                Some(Model2Vec::of(library, max_tokens, &path)?)
+            }
+            _ => None,
+        };
+        let unknown_id = match &model2vec {
+            Some(habits) => habits.unknown_id,
+            None => settings.unknown_token().and_then(|token| engine.id(token)),
+        };
+        let tokenizer = Self { engine, max_tokens, side: settings.side(), unknown_id, model2vec };
         tokenizer.check_special_tokens(folder, &path)?;
         Ok(tokenizer)
     }
@@ -157,19 +170,34 @@ impl Tokenizer {
         tokens.offsets.reserve_exact(texts.len());
         let mut scratch = Scratch::default();
         for text in texts {
-            let (text, ids) = (text.as_ref(), &mut tokens.ids);
+            let (text, is_cut) = match &self.model2vec {
+                Some(habits) => habits.cut(text.as_ref()),
+                None => (text.as_ref(), false),
+            };
+            let ids = &mut tokens.ids;
             let is_truncated = match &self.engine {
                 Engine::WordPiece(wordpiece) => {
                     wordpiece.tokenize(text, (self.max_tokens, self.side), &mut scratch, ids)
                 }
                 Engine::Library(library) => library.tokenize(text, ids)?,
             };
+            let start = tokens.offsets.last().copied().unwrap_or(0);
+            tokens.unknown += self.take_unknown(&mut tokens.ids, start);
             tokens.offsets.push(tokens.ids.len());
-            tokens.truncated += usize::from(is_truncated);
+            tokens.truncated += usize::from(is_truncated || is_cut);
         }
-        let is_unknown = |id: &&u32| Some(**id) == self.unknown_id;
-        tokens.unknown = tokens.ids.iter().filter(is_unknown).count();
         Ok(tokens)
+    }
+
+    /// Counts the unknown tokens from `start` on; model2vec leaves them out too.
+    fn take_unknown(&self, ids: &mut Vec<u32>, start: usize) -> usize {
+        let is_unknown = |id: &u32| Some(*id) == self.unknown_id;
+        let unknown = ids[start..].iter().filter(|id| is_unknown(id)).count();
+        if unknown > 0 && self.model2vec.is_some() {
+            let kept: Vec<u32> = ids.drain(start..).filter(|id| !is_unknown(id)).collect();
+            ids.extend(kept);
+        }
+        unknown
     }
 
     /// How many tokens at the head of `prompt + text` belong to the prompt, the first special one included.
@@ -184,15 +212,16 @@ impl Tokenizer {
 }
 
 impl Engine {
-    fn open(path: &Path, lower_case: bool) -> Result<Self> {
+    fn open(path: &Path, folder: &Folder) -> Result<Self> {
+        let (lower_case, is_static) = (folder.do_lower_case, folder.config.model_type.is_static());
         let bytes = std::fs::read(path).map_err(|e| {
             Error::io("read", path, e)
                 .hint("a folder with `vocab.txt` only gets one from `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` in Python")
         })?;
-        if let Some(wordpiece) = WordPiece::read(&bytes, lower_case) {
+        if let Some(wordpiece) = WordPiece::read(&bytes, lower_case).filter(|_| !is_static) {
             return Ok(Self::WordPiece(wordpiece));
         }
-        let library = Library::read(&bytes, lower_case).map_err(|e| {
+        let library = Library::read(&bytes, lower_case, !is_static).map_err(|e| {
             Error::model(format!("`{}` is not a tokenizer that can be used", path.display()))
                 .caused_by(e)
         })?;
@@ -234,13 +263,16 @@ fn check_vocabulary(engine: &Engine, folder: &Folder, path: &Path) -> Result<()>
 }
 
 fn mismatch(what: &str, folder: &Folder, path: &Path) -> Error {
-    Error::mismatch(format!(
-        "in `{}` {what}, but `{}` has a `vocab_size` of {}, which is how many rows the word embeddings have",
-        path.display(),
-        folder.transformer.join("config.json").display(),
-        folder.config.vocab_size
-    ))
-    .hint("take tokenizer and model from the same place")
+    let (place, rows) = (folder.transformer.display(), folder.config.vocab_size);
+    let vocabulary = if folder.config.model_type.is_static() {
+        format!("the tensors of `{place}` have {rows} tokens")
+    } else {
+        format!(
+            "`{place}/config.json` has a `vocab_size` of {rows}, which is how many rows the word embeddings have"
+        )
+    };
+    Error::mismatch(format!("in `{}` {what}, but {vocabulary}", path.display()))
+        .hint("take tokenizer and model from the same place")
 }
 
 /// The length to truncate at, proved to have room for a token besides the special ones.

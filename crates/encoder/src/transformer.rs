@@ -1,48 +1,70 @@
 //! The Transformer: token ids in, one vector a token out.
 //!
-//! BERT, RoBERTa and XLM-R are the same arithmetic but for the rows of the position table that tokens use. Texts
-//! are packed: the tokens of many lie one after another in one matrix `[tokens, hidden]`, every matrix product
-//! and row operation runs over all of them at once, and only attention knows where a text begins.
+//! Texts are packed: the tokens of many lie one after another in one matrix `[tokens, hidden]`, every matrix product
+//! and row operation runs over all of them at once, and only attention knows where a text begins. What an
+//! architecture puts together from these parts stands in [`crate::architectures`].
+
+use std::sync::Arc;
 
 use hpd_files::Result;
 
+use crate::architectures;
+use crate::attention::distances::DistanceBias;
+use crate::attention::placed::Placed;
+use crate::attention::rotary::Rotary;
 use crate::attention::{Attention, HeadScratch};
-use crate::config::{Activation, EncoderConfig, ModelType};
+use crate::config::{Activation, EncoderConfig};
 use crate::linear::Linear;
-use crate::rows::{LayerNorm, activate, add_bias};
+use crate::rows::{LayerNorm, activate, add_bias, add_rows, multiply_rows};
 use crate::weights::Weights;
+use crate::words::Words;
 
 /// The numbers of a Transformer, ready for use.
 pub(crate) struct Transformer {
-    hidden: usize,
-    /// `[vocabulary, hidden]`.
-    words: Vec<f32>,
-    /// `[positions, hidden]`, with the row of token type 0 added to each.
-    positions: Vec<f32>,
-    numbering: Numbering,
-    norm: LayerNorm,
-    /// `[hidden]` zeros, where a row operation wants a bias and there is none.
-    no_bias: Vec<f32>,
+    words: Words,
     layers: Vec<Layer>,
+    /// Behind layers whose norms stand in front.
+    final_norm: Option<LayerNorm>,
 }
 
-/// Which row of the position table a token takes.
-enum Numbering {
-    FromZero,
-    /// RoBERTa's: texts start at `pad + 1`, and a padding token written in a text does not count.
-    AfterPad(u32),
+pub(crate) struct Layer {
+    pub(crate) attention: SelfAttention,
+    pub(crate) feed_forward: FeedForward,
+    pub(crate) norms: Norms,
 }
 
-struct Layer {
+/// Where a layer normalises.
+pub(crate) enum Norms {
+    /// What each sublayer gives is added to its input, and the sum normalised.
+    After { attention: LayerNorm, feed_forward: LayerNorm },
+    /// Each sublayer takes its input normalised; what it gives is added to the input as it was.
+    Before { attention: Option<LayerNorm>, feed_forward: LayerNorm },
+}
+
+pub(crate) struct SelfAttention {
     /// Queries, keys and values in one product.
-    qkv: Linear,
-    attention: Attention,
-    attention_output: Linear,
-    attention_norm: LayerNorm,
-    intermediate: Linear,
-    activation: Activation,
-    output: Linear,
-    output_norm: LayerNorm,
+    pub(crate) qkv: Linear,
+    pub(crate) heads: Attention,
+    pub(crate) places: Places,
+    pub(crate) output: Linear,
+}
+
+/// How attention learns where tokens stand.
+pub(crate) enum Places {
+    /// From the words' vectors, to which positions were added.
+    InWords,
+    /// Scores get a number for each distance.
+    Distances(Arc<DistanceBias>),
+    /// Queries and keys are rotated; with a window, tokens see only so far to either side.
+    Rotated { rotary: Arc<Rotary>, window: Option<usize> },
+}
+
+pub(crate) struct FeedForward {
+    pub(crate) inner: Linear,
+    pub(crate) activation: Activation,
+    /// What the activated numbers are multiplied by.
+    pub(crate) gate: Option<Linear>,
+    pub(crate) output: Linear,
 }
 
 /// Matrices that are reused from block to block.
@@ -50,46 +72,39 @@ struct Layer {
 pub(crate) struct Scratch {
     /// `[tokens, hidden]`: the tokens' vectors, and what [`Transformer::apply`] leaves.
     pub(crate) hidden: Vec<f32>,
+    /// `[tokens, hidden]`: what a sublayer with its norm in front takes.
+    normed: Vec<f32>,
+    /// `[tokens, hidden]`: what a sublayer adds.
+    delta: Vec<f32>,
+    within: SublayerScratch,
+}
+
+/// What a sublayer needs while it is computed.
+#[derive(Default)]
+struct SublayerScratch {
     /// `[tokens, 3 · hidden]`.
     qkv: Vec<f32>,
     /// `[tokens, hidden]`.
     context: Vec<f32>,
     /// `[tokens, intermediate]`.
     intermediate: Vec<f32>,
-    /// `[tokens, hidden]`: what a sublayer adds.
-    delta: Vec<f32>,
+    /// `[tokens, intermediate]`.
+    gate: Vec<f32>,
     head: HeadScratch,
 }
 
 impl Transformer {
     /// Reads all tensors and packs the matrices.
-    pub(crate) fn new(config: &EncoderConfig, weights: &Weights) -> Result<Self> {
-        let tensors = Tensors::new(config, weights);
-        let hidden = config.hidden_size;
-        let mut positions = tensors.read(
-            "embeddings.position_embeddings.weight",
-            &[config.max_position_embeddings, hidden],
-        )?;
-        let types = tensors
-            .read("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden])?;
-        add_bias(&mut positions, &types[..hidden]);
-        Ok(Self {
-            hidden,
-            words: tensors
-                .read("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
-            positions,
-            numbering: match config.model_type {
-                ModelType::Bert => Numbering::FromZero,
-                ModelType::Roberta | ModelType::XlmRoberta => {
-                    Numbering::AfterPad(config.pad_token_id)
-                }
-            },
-            norm: tensors.norm("embeddings.LayerNorm")?,
-            no_bias: vec![0.0; hidden],
-            layers: (0..config.num_hidden_layers)
-                .map(|index| tensors.layer(index))
-                .collect::<Result<_>>()?,
-        })
+    pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Self> {
+        architectures::read(config, weights)
+    }
+
+    pub(crate) fn new(words: Words, layers: Vec<Layer>) -> Self {
+        Self { words, layers, final_norm: None }
+    }
+
+    pub(crate) fn with_final_norm(self, norm: LayerNorm) -> Self {
+        Self { final_norm: Some(norm), ..self }
     }
 
     /// Computes the vectors of all tokens into `scratch.hidden`.
@@ -98,129 +113,87 @@ impl Transformer {
     /// `ids` has `offsets.last()` tokens, each below the vocabulary's size and each text no longer than there are
     /// positions, which the tokenizer has seen to.
     pub(crate) fn apply(&self, ids: &[u32], offsets: &[usize], scratch: &mut Scratch) {
-        self.embed(ids, offsets, scratch);
+        self.words.apply(ids, offsets, &mut scratch.hidden, &mut scratch.delta);
         for layer in &self.layers {
             layer.apply(offsets, scratch);
         }
-    }
-
-    fn embed(&self, ids: &[u32], offsets: &[usize], scratch: &mut Scratch) {
-        scratch.hidden.clear();
-        scratch.delta.clear();
-        for text in offsets.windows(2) {
-            let mut position = self.numbering.first();
-            for &id in &ids[text[0]..text[1]] {
-                let row = self.numbering.take(id, &mut position);
-                scratch
-                    .hidden
-                    .extend_from_slice(&self.words[id as usize * self.hidden..][..self.hidden]);
-                scratch
-                    .delta
-                    .extend_from_slice(&self.positions[row * self.hidden..][..self.hidden]);
-            }
-        }
-        self.norm.add_and_normalize(&mut scratch.hidden, &scratch.delta, &self.no_bias);
-    }
-}
-
-impl Numbering {
-    fn first(&self) -> usize {
-        match self {
-            Self::FromZero => 0,
-            Self::AfterPad(pad) => *pad as usize + 1,
-        }
-    }
-
-    /// The row for token `id`; moves `next` on.
-    fn take(&self, id: u32, next: &mut usize) -> usize {
-        match self {
-            Self::AfterPad(pad) if id == *pad => *pad as usize,
-            _ => {
-                *next += 1;
-                *next - 1
-            }
+        if let Some(norm) = &self.final_norm {
+            norm.normalize(&mut scratch.hidden);
         }
     }
 }
 
 impl Layer {
     fn apply(&self, offsets: &[usize], scratch: &mut Scratch) {
-        let Scratch { hidden, qkv, context, intermediate, delta, head } = scratch;
-        self.qkv.product(hidden, qkv);
-        add_bias(qkv, &self.qkv.bias);
-        self.attention.apply(qkv, offsets, head, context);
-        self.attention_output.product(context, delta);
-        self.attention_norm.add_and_normalize(hidden, delta, &self.attention_output.bias);
-
-        self.intermediate.product(hidden, intermediate);
-        activate(intermediate, &self.intermediate.bias, self.activation);
-        self.output.product(intermediate, delta);
-        self.output_norm.add_and_normalize(hidden, delta, &self.output.bias);
-    }
-}
-
-/// Reads tensors by the names that `BertModel` gives them.
-struct Tensors<'a> {
-    config: &'a EncoderConfig,
-    weights: &'a Weights,
-    /// `bert.` or `roberta.` in files of a model with a task head.
-    prefix: &'static str,
-}
-
-impl<'a> Tensors<'a> {
-    fn new(config: &'a EncoderConfig, weights: &'a Weights) -> Self {
-        let has =
-            |prefix: &&str| weights.contains(&format!("{prefix}embeddings.word_embeddings.weight"));
-        let prefix = ["bert.", "roberta."].into_iter().find(has).unwrap_or("");
-        Self { config, weights, prefix }
-    }
-
-    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        self.weights.tensor(&format!("{}{name}", self.prefix), shape)
-    }
-
-    fn layer(&self, index: usize) -> Result<Layer> {
-        let EncoderConfig { hidden_size: hidden, intermediate_size: wide, .. } = *self.config;
-        let of = |part: &str| format!("encoder.layer.{index}.{part}");
-        Ok(Layer {
-            qkv: self.qkv(&of("attention.self"))?,
-            attention: Attention {
-                heads: self.config.num_attention_heads,
-                head_size: self.config.head_size(),
-            },
-            attention_output: self.linear(&of("attention.output.dense"), hidden, hidden)?,
-            attention_norm: self.norm(&of("attention.output.LayerNorm"))?,
-            intermediate: self.linear(&of("intermediate.dense"), hidden, wide)?,
-            activation: self.config.hidden_act,
-            output: self.linear(&of("output.dense"), wide, hidden)?,
-            output_norm: self.norm(&of("output.LayerNorm"))?,
-        })
-    }
-
-    fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-        let weight = self.read(&format!("{name}.weight"), &[outputs, inputs])?;
-        Ok(Linear::new(&weight, self.read(&format!("{name}.bias"), &[outputs])?))
-    }
-
-    fn qkv(&self, name: &str) -> Result<Linear> {
-        let hidden = self.config.hidden_size;
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
-        for part in ["query", "key", "value"] {
-            weight.extend(self.read(&format!("{name}.{part}.weight"), &[hidden, hidden])?);
-            bias.extend(self.read(&format!("{name}.{part}.bias"), &[hidden])?);
+        let Scratch { hidden, normed, delta, within } = scratch;
+        let (attention, feed_forward) = (&self.attention, &self.feed_forward);
+        match &self.norms {
+            Norms::After { attention: attention_norm, feed_forward: output_norm } => {
+                attention.apply(hidden, offsets, within, delta);
+                attention_norm.add_and_normalize(hidden, delta, &attention.output.bias);
+                feed_forward.apply(hidden, within, delta);
+                output_norm.add_and_normalize(hidden, delta, &feed_forward.output.bias);
+            }
+            Norms::Before { attention: attention_norm, feed_forward: inner_norm } => {
+                normalized(hidden, attention_norm.as_ref(), normed);
+                attention.apply(normed, offsets, within, delta);
+                add_rows(hidden, delta, &attention.output.bias);
+                normalized(hidden, Some(inner_norm), normed);
+                feed_forward.apply(normed, within, delta);
+                add_rows(hidden, delta, &feed_forward.output.bias);
+            }
         }
-        Ok(Linear::new(&weight, bias))
     }
+}
 
-    /// Files of TensorFlow's time say `gamma` and `beta`.
-    fn norm(&self, name: &str) -> Result<LayerNorm> {
-        let old = self.weights.contains(&format!("{}{name}.gamma", self.prefix));
-        let (gain, shift) = if old { ("gamma", "beta") } else { ("weight", "bias") };
-        let hidden = self.config.hidden_size;
-        Ok(LayerNorm {
-            gain: self.read(&format!("{name}.{gain}"), &[hidden])?,
-            shift: self.read(&format!("{name}.{shift}"), &[hidden])?,
-            epsilon: self.config.layer_norm_eps,
-        })
+/// `out` becomes the rows normalised, or as they are.
+fn normalized(rows: &[f32], norm: Option<&LayerNorm>, out: &mut Vec<f32>) {
+    out.clear();
+    out.extend_from_slice(rows);
+    if let Some(norm) = norm {
+        norm.normalize(out);
+    }
+}
+
+impl SelfAttention {
+    /// Writes to `delta` what attention over `x` gives, without the last bias.
+    fn apply(
+        &self,
+        x: &[f32],
+        offsets: &[usize],
+        scratch: &mut SublayerScratch,
+        delta: &mut Vec<f32>,
+    ) {
+        let SublayerScratch { qkv, context, head, .. } = scratch;
+        self.qkv.product(x, qkv);
+        add_bias(qkv, &self.qkv.bias);
+        let heads = &self.heads;
+        match &self.places {
+            Places::InWords => heads.apply(qkv, offsets, head, context),
+            Places::Distances(bias) => {
+                let placed = Placed { bias: Some(bias), window: None };
+                heads.apply_placed(qkv, offsets, &placed, head, context);
+            }
+            Places::Rotated { rotary, window } => {
+                rotary.rotate(qkv, offsets, heads.heads);
+                let placed = Placed { bias: None, window: *window };
+                heads.apply_placed(qkv, offsets, &placed, head, context);
+            }
+        }
+        self.output.product(context, delta);
+    }
+}
+
+impl FeedForward {
+    /// Writes to `delta` what the layer gives for `x`, without the last bias.
+    fn apply(&self, x: &[f32], scratch: &mut SublayerScratch, delta: &mut Vec<f32>) {
+        let SublayerScratch { intermediate, gate: factors, .. } = scratch;
+        self.inner.product(x, intermediate);
+        activate(intermediate, &self.inner.bias, self.activation);
+        if let Some(gate) = &self.gate {
+            gate.product(x, factors);
+            multiply_rows(intermediate, factors, &gate.bias);
+        }
+        self.output.product(intermediate, delta);
     }
 }

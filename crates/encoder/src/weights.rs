@@ -72,7 +72,7 @@ impl Weights {
         self.find(name).map(|(_, info)| info.shape.as_slice())
     }
 
-    /// Tensor `name` as f32, row-major; float16 and bfloat16 are widened.
+    /// Tensor `name` as f32, row-major; float16 and bfloat16 are widened, float64 is rounded.
     ///
     /// # Errors
     /// When it is missing, of another shape or type, or holds NaN or infinity.
@@ -80,14 +80,7 @@ impl Weights {
     /// # Cost
     /// One copy.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let (shard, info) = self.find(name).ok_or_else(|| self.no_tensor(name))?;
-        if info.shape != shape {
-            return Err(Error::model(format!(
-                "`{name}` in `{}` has shape {:?}, expected {shape:?} from the configuration",
-                shard.path.display(),
-                info.shape
-            )));
-        }
+        let (shard, info) = self.find_shaped(name, shape)?;
         let numbers = shard.numbers(name, info)?;
         match numbers.iter().position(|number| !number.is_finite()) {
             None => Ok(numbers),
@@ -96,6 +89,32 @@ impl Weights {
                 shard.path.display(),
                 numbers[at]
             ))),
+        }
+    }
+
+    /// Whether tensor `name` holds whole numbers.
+    pub fn is_integer(&self, name: &str) -> bool {
+        use Dtype::{I8, I16, I32, I64, U8, U16, U32};
+        let integers = [I8, I16, I32, I64, U8, U16, U32];
+        self.find(name).is_some_and(|(_, info)| integers.contains(&info.dtype))
+    }
+
+    /// Tensor `name` of whole numbers, row-major.
+    ///
+    /// # Errors
+    /// When it is missing or of another shape or type.
+    pub fn integers(&self, name: &str, shape: &[usize]) -> Result<Vec<i64>> {
+        let (shard, info) = self.find_shaped(name, shape)?;
+        let bytes = shard.bytes(info);
+        match info.dtype {
+            Dtype::I8 => Ok(widen(bytes, |b| i8::from_le_bytes(b).into())),
+            Dtype::U8 => Ok(widen(bytes, |b| u8::from_le_bytes(b).into())),
+            Dtype::I16 => Ok(widen(bytes, |b| i16::from_le_bytes(b).into())),
+            Dtype::U16 => Ok(widen(bytes, |b| u16::from_le_bytes(b).into())),
+            Dtype::I32 => Ok(widen(bytes, |b| i32::from_le_bytes(b).into())),
+            Dtype::U32 => Ok(widen(bytes, |b| u32::from_le_bytes(b).into())),
+            Dtype::I64 => Ok(widen(bytes, i64::from_le_bytes)),
+            found => Err(shard.wrong_type(name, found, "whole numbers")),
         }
     }
 
@@ -108,6 +127,18 @@ impl Weights {
 
     fn find(&self, name: &str) -> Option<(&Shard, &TensorInfo)> {
         self.shards.iter().find_map(|shard| Some((shard, shard.header.info(name)?)))
+    }
+
+    fn find_shaped(&self, name: &str, shape: &[usize]) -> Result<(&Shard, &TensorInfo)> {
+        let (shard, info) = self.find(name).ok_or_else(|| self.no_tensor(name))?;
+        if info.shape != shape {
+            return Err(Error::model(format!(
+                "`{name}` in `{}` has shape {:?}, expected {shape:?} from the configuration",
+                shard.path.display(),
+                info.shape
+            )));
+        }
+        Ok((shard, info))
     }
 
     fn no_tensor(&self, name: &str) -> Error {
@@ -134,22 +165,29 @@ impl Shard {
     }
 
     fn numbers(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>> {
-        // `read_metadata` has proved that offsets lie within the file and agree with shape and type.
-        let (from, to) = info.data_offsets;
-        let bytes = &self.map[self.start + from..self.start + to];
+        let bytes = self.bytes(info);
         match info.dtype {
+            Dtype::F64 => Ok(widen(bytes, |b| f64::from_le_bytes(b) as f32)),
             Dtype::F32 => Ok(widen(bytes, f32::from_le_bytes)),
             Dtype::F16 => Ok(widen(bytes, |b| half::f16::from_le_bytes(b).to_f32())),
             Dtype::BF16 => Ok(widen(bytes, |b| half::bf16::from_le_bytes(b).to_f32())),
-            found => Err(Error::model(format!(
-                "`{name}` in `{}` is of type {found:?}, expected F32, F16 or BF16",
-                self.path.display()
-            ))),
+            found => Err(self.wrong_type(name, found, "F64, F32, F16 or BF16")),
         }
+    }
+
+    fn bytes(&self, info: &TensorInfo) -> &[u8] {
+        // `read_metadata` has proved that offsets lie within the file and agree with shape and type.
+        let (from, to) = info.data_offsets;
+        &self.map[self.start + from..self.start + to]
+    }
+
+    fn wrong_type(&self, name: &str, found: Dtype, expected: &str) -> Error {
+        let path = self.path.display();
+        Error::model(format!("`{name}` in `{path}` is of type {found:?}, expected {expected}"))
     }
 }
 
-fn widen<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+fn widen<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks().0.iter().map(|chunk| number(*chunk)).collect()
 }
 

@@ -133,7 +133,9 @@ impl ModelFolder {
 
     /// Refuses what could be written but not be read back.
     fn check(&self) -> Result<Widths> {
-        let hidden = self.config.get("hidden_size").and_then(Value::as_u64).unwrap_or(0) as usize;
+        // DistilBERT calls it `dim`.
+        let width = self.config.get("hidden_size").or_else(|| self.config.get("dim"));
+        let hidden = width.and_then(Value::as_u64).unwrap_or(0) as usize;
         if hidden == 0 {
             return Err(Error::model("`config.json` has no `hidden_size` above 0"));
         }

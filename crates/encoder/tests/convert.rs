@@ -1,7 +1,7 @@
 //! An old model folder, pickled weights and all, becomes one that gives the same vectors.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hpd_encoder::convert::convert;
 use hpd_encoder::{EncodeOptions, Model};
@@ -16,6 +16,10 @@ struct Expected {
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/old_model")).join(name)
+}
+
+fn encoder_fixture(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/encoder")).join(name)
 }
 
 #[test]
@@ -78,4 +82,31 @@ fn what_cannot_be_opened_again_gets_no_name() {
     assert!(error.to_string().contains("encoder.layer.2"), "{error}");
     assert!(!new.exists());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn every_transformer_is_written_anew_and_gives_the_same_vectors() {
+    let texts = ["bread rises".to_owned(), "the sea ".repeat(40)];
+    let encode = |folder: &Path| {
+        Model::open(folder).unwrap().encode(&texts, &EncodeOptions::default()).unwrap().rows.data
+    };
+    for name in ["distilbert_cls", "mpnet_cls", "modernbert_new", "modernbert_old"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, output) = (encoder_fixture(name), dir.path().join("new"));
+        let conversion = convert(&source, &output, false).unwrap();
+        assert!(conversion.dropped.is_empty(), "{name}: {:?}", conversion.dropped);
+        assert_eq!(encode(&output), encode(&source), "{name}");
+    }
+}
+
+#[test]
+fn static_models_are_refused_by_name() {
+    for (name, words) in
+        [("static_embedding", "(static-embedding)"), ("model2vec_plain", "(model2vec)")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let error = convert(&encoder_fixture(name), &dir.path().join("new"), false).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }

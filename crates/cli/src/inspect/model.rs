@@ -33,11 +33,13 @@ pub(super) fn inspect(path: &Path, verify: bool) -> Result<Findings> {
 
 fn describe_transformer(findings: &mut Findings, folder: &Folder) {
     let config = &folder.config;
-    findings.fact("architecture", serde_json::to_value(config.model_type).unwrap_or_default());
+    findings.fact("architecture", config.model_type.name());
     findings.fact("layers", config.num_hidden_layers);
     findings.fact("hidden width", config.hidden_size);
-    findings.fact("feed-forward width", config.intermediate_size);
-    findings.fact("attention heads", config.num_attention_heads);
+    if !config.model_type.is_static() {
+        findings.fact("feed-forward width", config.intermediate_size);
+        findings.fact("attention heads", config.num_attention_heads);
+    }
     findings.fact("vocabulary", config.vocab_size);
 }
 
@@ -62,7 +64,8 @@ fn module_in_words(module: &HeadModule) -> String {
 }
 
 fn describe_texts(findings: &mut Findings, model: &Model) {
-    findings.fact("max seq length", model.max_seq_length());
+    let length = Some(model.max_seq_length()).filter(|length| *length < usize::MAX);
+    findings.fact("max seq length", length);
     let folder = model.folder();
     let prompts: Vec<_> =
         folder.prompts.iter().map(|(name, words)| format!("{name} `{words}`")).collect();

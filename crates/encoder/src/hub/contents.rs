@@ -85,6 +85,7 @@ impl Module {
         let has = |name: &str| folder.join(name).is_file();
         match self.class.rsplit('.').next().unwrap_or_default() {
             "Transformer" => has("config.json") && has("tokenizer.json") && has_weights(folder),
+            "StaticEmbedding" => has("tokenizer.json") && has_weights(folder),
             "Dense" => has("config.json") && has_weights(folder),
             "Pooling" => has("config.json"),
             _ => true,

@@ -7,11 +7,16 @@ use tokenizers::{Encoding, PostProcessor, TruncationDirection, TruncationParams}
 use super::Side;
 
 /// A tokenizer as `tokenizers` reads it.
-pub(crate) struct Library(tokenizers::Tokenizer);
+pub(crate) struct Library {
+    inner: tokenizers::Tokenizer,
+    /// Whether special tokens frame a text; not in static models.
+    frames: bool,
+}
 
 impl Library {
-    /// The tokenizer that a `tokenizer.json` describes; `lower_case` lower-cases texts before all else.
-    pub(crate) fn read(json: &[u8], lower_case: bool) -> tokenizers::Result<Self> {
+    /// The tokenizer that a `tokenizer.json` describes; `lower_case` lower-cases texts before all else, `frames`
+    /// puts the special tokens around each.
+    pub(crate) fn read(json: &[u8], lower_case: bool, frames: bool) -> tokenizers::Result<Self> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json)?;
         // Whatever lengths the file fixes were right for the program that wrote it.
         inner.with_padding(None);
@@ -24,7 +29,7 @@ impl Library {
             };
             inner.with_normalizer(Some(normalizer))?;
         }
-        Ok(Self(inner))
+        Ok(Self { inner, frames })
     }
 
     /// Cuts texts at `max_tokens`, special ones included.
@@ -35,24 +40,32 @@ impl Library {
         };
         let truncation =
             TruncationParams { max_length: max_tokens, direction, ..TruncationParams::default() };
-        self.0.with_truncation(Some(truncation)).map(drop).map_err(|e| {
+        self.inner.with_truncation(Some(truncation)).map(drop).map_err(|e| {
             Error::model(format!("cannot truncate to {max_tokens} tokens")).caused_by(e)
         })
     }
 
     /// The token with the largest id.
     pub(crate) fn last_token(&self) -> Option<(String, u32)> {
-        self.0.get_vocab(true).into_iter().max_by_key(|(_, id)| *id)
+        self.inner.get_vocab(true).into_iter().max_by_key(|(_, id)| *id)
     }
 
     /// How many special tokens frame each text.
     pub(crate) fn special_tokens(&self) -> usize {
-        self.0.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
+        match self.inner.get_post_processor() {
+            Some(processor) if self.frames => processor.added_tokens(false),
+            _ => 0,
+        }
+    }
+
+    /// How many characters each token of the vocabulary has, in no order.
+    pub(crate) fn token_lengths(&self) -> Vec<usize> {
+        self.inner.get_vocab(true).keys().map(|token| token.chars().count()).collect()
     }
 
     /// The id of a token, added or not.
     pub(crate) fn id(&self, token: &str) -> Option<u32> {
-        self.0.token_to_id(token)
+        self.inner.token_to_id(token)
     }
 
     /// Whether the last token of a text is a special one.
@@ -68,7 +81,7 @@ impl Library {
     }
 
     fn encode(&self, text: &str) -> Result<Encoding> {
-        self.0.encode_fast(text, true).map_err(|e| {
+        self.inner.encode_fast(text, self.frames).map_err(|e| {
             let start: String = text.chars().take(60).collect();
             Error::model(format!("the tokenizer fails on the text `{start}`")).caused_by(e)
         })

@@ -85,7 +85,9 @@ fn check_row(found: &[f32], expected: &[f32], what: &str) {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
-    let cosine = dot(found, expected) / (dot(found, found) * dot(expected, expected)).sqrt();
+    let lengths = (dot(found, found) * dot(expected, expected)).sqrt();
+    // A static model gives zeros for a text without tokens.
+    let cosine = if lengths == 0.0 { 1.0 } else { dot(found, expected) / lengths };
     let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(
         cosine >= 0.99999 && apart <= 2e-5,

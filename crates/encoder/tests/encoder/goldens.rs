@@ -28,3 +28,38 @@ fn roberta_in_the_layout_of_version_6() {
 fn xlm_roberta_in_bfloat16_shards_with_max_pooling() {
     check("xlm_roberta_max");
 }
+
+#[test]
+fn distilbert_under_its_own_names_with_cls_pooling() {
+    check("distilbert_cls");
+}
+
+#[test]
+fn mpnet_with_distances_up_to_the_last_bucket() {
+    check("mpnet_cls");
+}
+
+#[test]
+fn modernbert_as_transformers_5_writes_it_past_its_window() {
+    check("modernbert_new");
+}
+
+#[test]
+fn modernbert_as_transformers_4_wrote_it_with_every_bias() {
+    check("modernbert_old");
+}
+
+#[test]
+fn static_embedding_with_a_head_and_the_truncation_of_its_tokenizer() {
+    check("static_embedding");
+}
+
+#[test]
+fn model2vec_with_a_unigram_tokenizer_and_no_modules() {
+    check("model2vec_plain");
+}
+
+#[test]
+fn model2vec_with_a_quantised_vocabulary() {
+    check("model2vec_mapped");
+}

@@ -213,6 +213,96 @@ fn what_is_not_computed_here_is_named() {
 }
 
 #[test]
+fn architectures_name_the_tensors_they_miss() {
+    for (name, tensor) in [
+        ("distilbert_cls", "distilbert.transformer.layer.3.attention.q_lin.weight"),
+        ("mpnet_cls", "encoder.layer.2.attention.attn.q.weight"),
+        ("modernbert_old", "model.layers.4.attn.Wqkv.weight"),
+    ] {
+        let field = if name == "distilbert_cls" { "n_layers" } else { "num_hidden_layers" };
+        let error = refused(name, |folder| {
+            edit(&folder.join("config.json"), |json| {
+                json[field] = json!(json[field].as_u64().unwrap() + 1);
+            });
+        });
+        assert_says(&error, &[&format!("has no tensor `{tensor}`")]);
+    }
+    assert_says(
+        &refused("modernbert_new", set("config.json", "norm_bias", json!(true))),
+        &["has no tensor `embeddings.norm.bias`"],
+    );
+    assert_says(
+        &refused("mpnet_cls", set("config.json", "num_attention_heads", json!(8))),
+        &["`encoder.relative_attention_bias.weight`", "has shape [32, 4], expected [32, 8]"],
+    );
+}
+
+#[test]
+fn odd_fields_of_architectures_are_named() {
+    assert_says(
+        &refused("distilbert_cls", set("config.json", "dim", json!(0))),
+        &["config.json`: `dim` is 0"],
+    );
+    assert_says(
+        &refused("mpnet_cls", set("config.json", "relative_attention_num_buckets", json!(16))),
+        &["`relative_attention_num_buckets` is 16, expected 32"],
+    );
+    assert_says(
+        &refused("modernbert_new", set("config.json", "layer_types", json!(["full_attention"]))),
+        &["`layer_types` names 1 layers, expected `num_hidden_layers`, 4"],
+    );
+}
+
+#[test]
+fn static_models_that_do_not_fit_together() {
+    assert_says(
+        &refused("static_embedding", patch("embedding.weight", "embedding.wheels")),
+        &["neither the tensor `embedding.weight` nor `embeddings`"],
+    );
+    assert_says(
+        &refused("model2vec_mapped", patch("\"mapping\"", "\"mopping\"")),
+        &["`embeddings` has 90 rows but there are 300 `weights`, expected a `mapping`"],
+    );
+    // The numbers of `mapping` stand between those of `embeddings` and of `weights`.
+    let far = refused("model2vec_mapped", |folder| {
+        let path = folder.join("model.safetensors");
+        let mut bytes = fs::read(&path).unwrap();
+        let tensors = safetensors_start(&bytes);
+        let at = tensors + mapping_offset(&bytes);
+        bytes[at..at + 4].copy_from_slice(&90_i32.to_le_bytes());
+        fs::write(path, bytes).unwrap();
+    });
+    assert_says(&far, &["`mapping` sends token 0 to row 90, but `embeddings` has 90 rows"]);
+    assert_says(
+        &refused("model2vec_plain", set("config.json", "normalize", json!("yes"))),
+        &["config.json`: `normalize` is \"yes\", expected true or false"],
+    );
+    assert_says(
+        &refused("model2vec_plain", set("config.json", "max_length", json!(-1))),
+        &["`max_length` is -1"],
+    );
+    assert_says(
+        &refused("model2vec_plain", set("config.json", "max_length", json!(0))),
+        &["0 tokens a text leave no room"],
+    );
+    let error = refused("static_embedding", |folder| {
+        edit(&folder.join("tokenizer.json"), |json| {
+            json["model"]["vocab"]["intruder"] = json!(5000);
+        });
+    });
+    assert_says(&error, &["`intruder` has the id 5000", "have 300 tokens"]);
+}
+
+fn safetensors_start(bytes: &[u8]) -> usize {
+    8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize
+}
+
+fn mapping_offset(bytes: &[u8]) -> usize {
+    let header: Value = serde_json::from_slice(&bytes[8..safetensors_start(bytes)]).unwrap();
+    header["mapping"]["data_offsets"][0].as_u64().unwrap() as usize
+}
+
+#[test]
 fn shards_stay_within_their_folder() {
     let error = refused("xlm_roberta_max", |folder| {
         edit(&folder.join("model.safetensors.index.json"), |json| {
@@ -223,19 +313,24 @@ fn shards_stay_within_their_folder() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     /// Any byte of any file may be wrong: the folder opens and encodes, or it is an error.
     #[test]
     fn a_wrong_byte_is_never_a_panic(
-        file in prop::sample::select(vec![
-            "model.safetensors", "config.json", "modules.json", "tokenizer_config.json", "1_Pooling/config.json",
-            "2_Dense/config.json", "2_Dense/model.safetensors", "sentence_bert_config.json",
+        (model, file) in prop::sample::select(vec![
+            ("bert_heads", "model.safetensors"), ("bert_heads", "config.json"), ("bert_heads", "modules.json"),
+            ("bert_heads", "tokenizer_config.json"), ("bert_heads", "1_Pooling/config.json"),
+            ("bert_heads", "2_Dense/config.json"), ("bert_heads", "2_Dense/model.safetensors"),
+            ("bert_heads", "sentence_bert_config.json"), ("distilbert_cls", "config.json"),
+            ("mpnet_cls", "config.json"), ("modernbert_new", "config.json"), ("modernbert_old", "config.json"),
+            ("modernbert_new", "model.safetensors"), ("model2vec_mapped", "model.safetensors"),
+            ("model2vec_mapped", "config.json"), ("static_embedding", "modules.json"),
         ]),
         place in 0.0_f64..1.0,
         byte: u8,
     ) {
-        let folder = copy("bert_heads");
+        let folder = copy(model);
         let path = folder.path().join(file);
         let mut bytes = fs::read(&path).unwrap();
         // Headers are where lies are told.

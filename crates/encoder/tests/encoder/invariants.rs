@@ -6,14 +6,27 @@ use crate::golden::{Golden, copy, edit, fixtures};
 use hpd_encoder::{EncodeOptions, Model, OpenOptions, Prompt};
 use rayon::ThreadPoolBuilder;
 
-const MODELS: [&str; 4] = ["bert_mean", "bert_heads", "roberta_new", "xlm_roberta_max"];
+const MODELS: [&str; 11] = [
+    "bert_mean",
+    "bert_heads",
+    "roberta_new",
+    "xlm_roberta_max",
+    "distilbert_cls",
+    "mpnet_cls",
+    "modernbert_new",
+    "modernbert_old",
+    "static_embedding",
+    "model2vec_plain",
+    "model2vec_mapped",
+];
 
 fn open(name: &str) -> Model {
     Model::open(&fixtures().join(name)).unwrap()
 }
 
+/// Some are longer than a window of the local layers, most are shorter.
 fn texts() -> Vec<String> {
-    Golden::read(&fixtures().join("bert_mean/golden.json")).texts
+    Golden::read(&fixtures().join("modernbert_new/golden.json")).texts
 }
 
 fn repeated(times: usize) -> Vec<String> {
@@ -171,4 +184,36 @@ fn a_folder_is_named_by_its_tensors_unless_it_says_otherwise() {
     fs::write(folder.path().join("hpd.json"), r#"{"weights": "w", "space": "s", "more": 1}"#)
         .unwrap();
     assert_eq!(Model::open(folder.path()).unwrap().identity().space, "s");
+}
+
+#[test]
+fn a_static_model_is_the_mean_of_its_tokens() {
+    let model = open("model2vec_mapped");
+    let encode = |text: &str| model.encode(&[text], &EncodeOptions::default()).unwrap();
+    let row = |text: &str| encode(text).rows.data;
+    assert!(row("").iter().all(|x| *x == 0.0));
+    assert_eq!(row("bread 你好 rises"), row("bread rises"), "unknown words are left out");
+    let (once, twice) = (encode("rivers"), encode("rivers rivers"));
+    assert_eq!(twice.tokens, 2 * once.tokens);
+    for (once, twice) in once.rows.data.iter().zip(&twice.rows.data) {
+        assert!((once - twice).abs() < 1e-6);
+    }
+    assert_eq!(model.max_seq_length(), 20);
+    assert_eq!(open("model2vec_plain").max_seq_length(), 512);
+    assert_eq!(open("static_embedding").max_seq_length(), 12);
+}
+
+#[test]
+fn model2vec_says_in_its_configuration_whether_it_normalizes() {
+    assert!(!open("model2vec_plain").folder().normalizes());
+    assert!(open("model2vec_mapped").folder().normalizes());
+    let folder = copy("model2vec_plain");
+    edit(&folder.path().join("config.json"), |json| json["normalize"] = true.into());
+    edit(&folder.path().join("config.json"), |json| json["max_length"] = serde_json::Value::Null);
+    let model = Model::open(folder.path()).unwrap();
+    assert!(model.folder().normalizes());
+    let found = model.encode(&["bread rises ".repeat(2000)], &EncodeOptions::default()).unwrap();
+    assert_eq!(found.truncated, 0);
+    let length = found.rows.data.iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert!((length - 1.0).abs() < 1e-6);
 }

@@ -1,0 +1,89 @@
+//! Tensors by the names of an architecture, as the parts of a layer.
+
+use hpd_files::Result;
+
+use crate::architectures::Names;
+use crate::config::EncoderConfig;
+use crate::linear::Linear;
+use crate::rows::LayerNorm;
+use crate::weights::Weights;
+
+/// Reads the tensors of one model.
+pub(crate) struct Tensors<'a> {
+    pub(crate) config: &'a EncoderConfig,
+    weights: &'a Weights,
+    /// In front of every name, in files of a model with a task head.
+    prefix: &'static str,
+}
+
+impl<'a> Tensors<'a> {
+    pub(crate) fn new(config: &'a EncoderConfig, weights: &'a Weights, names: &Names) -> Self {
+        let has = |prefix: &&&str| weights.contains(&format!("{prefix}{}", names.words));
+        let prefix = names.prefixes.iter().find(has).copied().unwrap_or("");
+        Self { config, weights, prefix }
+    }
+
+    pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.weights.tensor(&format!("{}{name}", self.prefix), shape)
+    }
+
+    /// `NAME.weight`, `[outputs, inputs]`, and `NAME.bias`.
+    pub(crate) fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        self.linear_with(name, inputs, outputs, true)
+    }
+
+    /// As [`Tensors::linear`], without a bias if there is to be none.
+    pub(crate) fn linear_with(
+        &self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        has_bias: bool,
+    ) -> Result<Linear> {
+        let weight = self.read(&format!("{name}.weight"), &[outputs, inputs])?;
+        Ok(Linear::new(&weight, self.bias(name, outputs, has_bias)?))
+    }
+
+    /// Several layers over the same input as one, their outputs side by side.
+    pub(crate) fn stacked(
+        &self,
+        names: &[String],
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Linear> {
+        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        for name in names {
+            weight.extend(self.read(&format!("{name}.weight"), &[outputs, inputs])?);
+            bias.extend(self.read(&format!("{name}.bias"), &[outputs])?);
+        }
+        Ok(Linear::new(&weight, bias))
+    }
+
+    pub(crate) fn norm(&self, name: &str) -> Result<LayerNorm> {
+        self.norm_with(name, true)
+    }
+
+    /// Files of TensorFlow's time say `gamma` and `beta`.
+    pub(crate) fn norm_with(&self, name: &str, has_bias: bool) -> Result<LayerNorm> {
+        let hidden = self.config.hidden_size;
+        let old = self.weights.contains(&format!("{}{name}.gamma", self.prefix));
+        let (gain, shift) = if old { ("gamma", "beta") } else { ("weight", "bias") };
+        Ok(LayerNorm {
+            gain: self.read(&format!("{name}.{gain}"), &[hidden])?,
+            shift: if has_bias {
+                self.read(&format!("{name}.{shift}"), &[hidden])?
+            } else {
+                vec![0.0; hidden]
+            },
+            epsilon: self.config.layer_norm_eps,
+        })
+    }
+
+    fn bias(&self, name: &str, outputs: usize, has_bias: bool) -> Result<Vec<f32>> {
+        if has_bias {
+            self.read(&format!("{name}.bias"), &[outputs])
+        } else {
+            Ok(vec![0.0; outputs])
+        }
+    }
+}
