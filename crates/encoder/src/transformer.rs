@@ -10,13 +10,14 @@ use crate::attention::{Attention, HeadScratch};
 use crate::config::{Activation, EncoderConfig, ModelType};
 use crate::linear::Linear;
 use crate::rows::{LayerNorm, activate, add_bias};
+use crate::table::Table;
 use crate::weights::Weights;
 
 /// The numbers of a Transformer, ready for use.
 pub(crate) struct Transformer {
     hidden: usize,
     /// `[vocabulary, hidden]`.
-    words: Vec<f32>,
+    words: Table,
     /// `[positions, hidden]`, with the row of token type 0 added to each.
     positions: Vec<f32>,
     numbering: Numbering,
@@ -76,7 +77,7 @@ impl Transformer {
         Ok(Self {
             hidden,
             words: tensors
-                .read("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
+                .table("embeddings.word_embeddings.weight", [config.vocab_size, hidden])?,
             positions,
             numbering: match config.model_type {
                 ModelType::Bert => Numbering::FromZero,
@@ -111,9 +112,7 @@ impl Transformer {
             let mut position = self.numbering.first();
             for &id in &ids[text[0]..text[1]] {
                 let row = self.numbering.take(id, &mut position);
-                scratch
-                    .hidden
-                    .extend_from_slice(&self.words[id as usize * self.hidden..][..self.hidden]);
+                self.words.append_row(id as usize, &mut scratch.hidden);
                 scratch
                     .delta
                     .extend_from_slice(&self.positions[row * self.hidden..][..self.hidden]);
@@ -177,6 +176,10 @@ impl<'a> Tensors<'a> {
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         self.weights.tensor(&format!("{}{name}", self.prefix), shape)
+    }
+
+    fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table> {
+        Table::read(self.weights, &format!("{}{name}", self.prefix), shape)
     }
 
     fn layer(&self, index: usize) -> Result<Layer> {
