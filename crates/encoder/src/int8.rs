@@ -77,8 +77,12 @@ pub(crate) fn matrix(
     place: &str,
 ) -> Result<QuantizedMatrix> {
     let refuse = |what: String| Err(Error::model(format!("`{name}` in `{place}` {what}")));
-    let &[rows, columns @ 1..] = shape else {
-        return refuse(format!("is in 8 bits with the shape {shape:?}, expected rows and columns"));
+    let (rows, columns) = match *shape {
+        [rows, columns] if columns > 0 => (rows, columns),
+        _ => {
+            let expected = "expected rows and columns";
+            return refuse(format!("is in 8 bits with the shape {shape:?}, {expected}"));
+        }
     };
     if scales.len() != rows {
         return refuse(format!("has {rows} rows but {} scales, expected one each", scales.len()));
