@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Folder to write
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
-    /// Store words and linear layers in 8 bits, a quarter of the size, for hpd alone
+    /// Store the weights in 8 bits: a quarter of the size, for hpd alone
     #[arg(long)]
     int8: bool,
     /// Replace the output folder if it is there
@@ -34,9 +34,10 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Writes the model as one folder that hpd, sentence-transformers and text-embeddings-inference open alike. No code
-of a pytorch_model.bin is run: only its tensors are read. With --int8 only hpd opens the folder, which gives
-vectors near the model's own and in the same space; exported again without it, it is for everyone.
+Writes the model as one folder that hpd, sentence-transformers and text-embeddings-inference open
+alike. No code of a pytorch_model.bin is run: only its tensors are read. With --int8 only hpd opens
+the folder; its vectors are near the model's own and in the same space. Export it again without
+--int8 and it is for everyone.
 
 Examples:
   hpd export Xuandong/HPD-MiniLM-F128 --output hpd-minilm

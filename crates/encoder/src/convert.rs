@@ -13,7 +13,9 @@ use serde_json::{Map, Value};
 
 use crate::tensor::Tensor;
 use crate::writer::{Dense, ModelFolder, Module, Storage};
-use crate::{DenseModule, Folder, HeadModule, Identity, Model, Weights, checkpoint, int8, json, weights};
+use crate::{
+    DenseModule, Folder, HeadModule, Identity, Model, Weights, checkpoint, int8, json, weights,
+};
 
 /// What was converted.
 #[derive(Clone, Debug)]
@@ -99,7 +101,8 @@ fn read_tensors(folder: &Path) -> Result<Vec<Tensor>> {
     let safetensors = ["model.safetensors", "model.safetensors.index.json", int8::FILE];
     let pickles = pickles(folder)?;
     if !pickles.is_empty() && !safetensors.iter().any(has) {
-        let parts: Vec<_> = pickles.iter().map(|path| checkpoint::read(path)).collect::<Result<_>>()?;
+        let parts: Vec<_> =
+            pickles.iter().map(|path| checkpoint::read(path)).collect::<Result<_>>()?;
         return Ok(parts.concat());
     }
     let weights = Weights::open(folder)?;

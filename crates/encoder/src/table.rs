@@ -26,7 +26,9 @@ impl Table {
     /// Appends `row` to `out`. A row of 8 bits has the same bits as when the whole table is widened.
     pub(crate) fn append_row(&self, row: usize, out: &mut Vec<f32>) {
         match self {
-            Self::Float { numbers, width } => out.extend_from_slice(&numbers[row * width..][..*width]),
+            Self::Float { numbers, width } => {
+                out.extend_from_slice(&numbers[row * width..][..*width])
+            }
             Self::Int8(matrix) => out.extend(matrix.row(row)),
         }
     }

@@ -83,7 +83,8 @@ fn what_cannot_be_opened_again_gets_no_name() {
 #[test]
 fn a_checkpoint_in_parts_is_read_whole() {
     let dir = tempfile::tempdir().unwrap();
-    let (old, whole, new) = (dir.path().join("old"), dir.path().join("whole"), dir.path().join("new"));
+    let (old, whole, new) =
+        (dir.path().join("old"), dir.path().join("whole"), dir.path().join("new"));
     copy_folder(&fixture("model"), &old);
     let expected = convert(&old, &whole, false).unwrap();
 

@@ -105,7 +105,8 @@ fn problems(model: &Model) -> Result<Vec<String>> {
     }
     let (written, found) = (&model.identity().weights, model.fingerprint());
     if *written != found {
-        problems.push(format!("`hpd.json` names the weights {written}, but the tensors are {found}"));
+        problems
+            .push(format!("`hpd.json` names the weights {written}, but the tensors are {found}"));
     }
     Ok(problems)
 }

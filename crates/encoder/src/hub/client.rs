@@ -247,12 +247,10 @@ impl<'a> Client<'a> {
             StatusCode::NOT_FOUND => self
                 .failed(&format!("{endpoint} has no such model or revision (status {status})"))
                 .hint("check the id and `--revision`, or name a folder that exists"),
-            _ => self
-                .failed(&format!("{endpoint} answered with status {status}"))
-                .hint(format!(
-                    "try again {}, or name a model folder",
-                    retry_after.as_deref().unwrap_or("later")
-                )),
+            _ => self.failed(&format!("{endpoint} answered with status {status}")).hint(format!(
+                "try again {}, or name a model folder",
+                retry_after.as_deref().unwrap_or("later")
+            )),
         }
     }
 

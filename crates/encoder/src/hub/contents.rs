@@ -79,9 +79,7 @@ fn is_wanted(path: &str, names: &BTreeSet<&str>) -> bool {
                 && is_shard("pytorch_model-")
         }
         "sentencepiece.bpe.model" | "spiece.model" | "tokenizer.model" => true,
-        _ if name.ends_with(".safetensors") => {
-            !whole && sharded && is_shard("model-")
-        }
+        _ if name.ends_with(".safetensors") => !whole && sharded && is_shard("model-"),
         _ => [".json", ".txt"].iter().any(|end| name.ends_with(end)) && !name.contains(".index."),
     }
 }

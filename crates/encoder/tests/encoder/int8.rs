@@ -223,7 +223,13 @@ fn set_scale(number: f32) -> impl FnOnce(&mut Tensors) {
 fn scales_that_are_missing_or_do_not_fit() {
     assert_says(
         &refused(|tensors| drop(tensors.remove(&format!("{WORDS}.scales")))),
-        &[WORDS, FILE, "is in 8 bits, but there is no tensor", ".scales`", "hint: export the model again"],
+        &[
+            WORDS,
+            FILE,
+            "is in 8 bits, but there is no tensor",
+            ".scales`",
+            "hint: export the model again",
+        ],
     );
     let shorter = |tensors: &mut Tensors| {
         let scales = scales(tensors);
