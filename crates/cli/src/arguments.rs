@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use hpd_encoder::{OpenOptions, hub};
+use hpd_files::Progress;
 use hpd_files::records::{Format, RecordOptions};
 
 #[cfg(feature = "distill")]
@@ -83,20 +84,24 @@ pub(crate) struct ModelArguments {
 
 impl ModelArguments {
     /// The folder, fetched from the hub if it has to be.
-    pub(crate) fn folder(&self) -> hpd_files::Result<PathBuf> {
-        model_folder(&self.model, self.revision.as_deref())
+    pub(crate) fn folder(&self, progress: &dyn Progress) -> hpd_files::Result<PathBuf> {
+        model_folder(&self.model, self.revision.as_deref(), progress)
     }
 
     /// The model, opened.
-    pub(crate) fn open(&self) -> hpd_files::Result<hpd_encoder::Model> {
+    pub(crate) fn open(&self, progress: &dyn Progress) -> hpd_files::Result<hpd_encoder::Model> {
         let options = OpenOptions { max_seq_length: self.max_seq_length };
-        hpd_encoder::Model::open_with(&self.folder()?, &options)
+        hpd_encoder::Model::open_with(&self.folder(progress)?, &options)
     }
 }
 
 /// The folder that a model argument names, fetched from the hub if it has to be.
-pub(crate) fn model_folder(name: &str, revision: Option<&str>) -> hpd_files::Result<PathBuf> {
-    hub::model_folder(name, revision, &hub::HubSettings::from_environment(), &hpd_files::Silent)
+pub(crate) fn model_folder(
+    name: &str,
+    revision: Option<&str>,
+    progress: &dyn Progress,
+) -> hpd_files::Result<PathBuf> {
+    hub::model_folder(name, revision, &hub::HubSettings::from_environment(), progress)
 }
 
 /// How records are read, for any verb.

@@ -113,7 +113,7 @@ Examples:
 An interrupted run goes on with the same command and --resume, and ends with the same student.";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
-    let settings = arguments.settings()?;
+    let settings = arguments.settings(terminal)?;
     if arguments.dry_run {
         let plan = plan::plan(&settings, terminal)?;
         terminal.finish();
@@ -128,10 +128,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
 }
 
 impl Arguments {
-    fn settings(&self) -> Result<Settings> {
+    fn settings(&self, terminal: &Terminal) -> Result<Settings> {
         Ok(Settings {
-            teacher: self.teacher()?,
-            start: self.start()?,
+            teacher: self.teacher(terminal)?,
+            start: self.start(terminal)?,
             sentences: self
                 .sentences
                 .iter()
@@ -155,18 +155,18 @@ impl Arguments {
         })
     }
 
-    fn teacher(&self) -> Result<TeacherArgument> {
+    fn teacher(&self, terminal: &Terminal) -> Result<TeacherArgument> {
         let (model, longest) = (self.teacher_model.as_deref(), self.teacher_max_seq_length);
         TeacherArgument::parse(&self.teacher, model, longest, |name| {
-            model_folder(name, self.revision.as_deref())
+            model_folder(name, self.revision.as_deref(), terminal)
         })
     }
 
-    fn start(&self) -> Result<StudentStart> {
+    fn start(&self, terminal: &Terminal) -> Result<StudentStart> {
         let student = self
             .student
             .as_deref()
-            .map(|name| model_folder(name, self.revision.as_deref()))
+            .map(|name| model_folder(name, self.revision.as_deref(), terminal))
             .transpose()?;
         Ok(match (self.fresh_width, student, &self.keep_layers) {
             (Some(width), vocabulary, _) => {

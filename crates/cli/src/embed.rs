@@ -117,7 +117,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     }
     let sources: Vec<Source> = arguments.input.iter().cloned().map(Source::from).collect();
     let records = Records::open_all(&sources, &arguments.records.options())?;
-    let model = arguments.model.open()?;
+    let model = arguments.model.open(terminal)?;
     let options = EncodeOptions {
         prompt: arguments.prompt.prompt(),
         normalize: arguments.normalize,

@@ -153,7 +153,7 @@ fn evaluate_model(
     tasks: &[Loaded],
     terminal: &Terminal,
 ) -> Result<Vec<ModelResults>> {
-    let model = open(name, arguments)?;
+    let model = open(name, arguments, terminal)?;
     let short_name = short_name(name, &arguments.models);
     let variants = variants(&model, &short_name, arguments, terminal)?;
     let rows = evaluate(&model, &short_name, name, tasks, &variants, terminal)?;
@@ -198,13 +198,13 @@ fn read_sentences(path: &Path, count: usize) -> Result<Vec<String>> {
     texts.filter(|text| !text.as_ref().is_ok_and(String::is_empty)).take(count).collect()
 }
 
-fn open(name: &str, arguments: &Arguments) -> Result<Model> {
+fn open(name: &str, arguments: &Arguments, terminal: &Terminal) -> Result<Model> {
     let model = ModelArguments {
         model: name.to_owned(),
         revision: arguments.revision.clone(),
         max_seq_length: arguments.max_seq_length,
     };
-    model.open()
+    model.open(terminal)
 }
 
 /// The last part of a model's path, or all of it where two models end alike.

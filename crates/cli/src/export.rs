@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hpd_encoder::convert::{Conversion, convert};
+use hpd_encoder::convert::{Conversion, convert, quantize};
 use hpd_files::Result;
 use serde_json::json;
 
 use crate::Answer;
 use crate::arguments::model_folder;
+use crate::inspect;
 use crate::terminal::Terminal;
 
 /// What `hpd export` takes.
@@ -24,36 +25,46 @@ pub(crate) struct Arguments {
     /// Folder to write
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
+    /// Store the weights in 8 bits: a quarter of the size, for hpd alone
+    #[arg(long)]
+    int8: bool,
     /// Replace the output folder if it is there
     #[arg(long)]
     overwrite: bool,
 }
 
 const AFTER_HELP: &str = "\
-Writes the model as one folder that hpd, sentence-transformers and text-embeddings-inference open alike. No
-code of a pytorch_model.bin is run: only its tensors are read.
+Writes the model as one folder that hpd, sentence-transformers and text-embeddings-inference open
+alike. No code of a pytorch_model.bin is run: only its tensors are read. With --int8 only hpd opens
+the folder; its vectors are near the model's own and in the same space. Export it again without
+--int8 and it is for everyone.
 
 Examples:
   hpd export Xuandong/HPD-MiniLM-F128 --output hpd-minilm
-  hpd export old-model --output new-model --overwrite";
+  hpd export old-model --output new-model --overwrite
+  hpd export student --int8 --output student-int8
+  hpd export student-int8 --output student-again";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
-    let source = model_folder(&arguments.model, arguments.revision.as_deref())?;
-    let conversion = convert(&source, &arguments.output, arguments.overwrite)?;
+    let source = model_folder(&arguments.model, arguments.revision.as_deref(), terminal)?;
+    let write = if arguments.int8 { quantize } else { convert };
+    let conversion = write(&source, &arguments.output, arguments.overwrite)?;
+    let bytes = inspect::size_of_folder(&arguments.output)?;
     terminal.print(&if terminal.json {
-        to_json(&conversion)
+        to_json(&conversion, bytes)
     } else {
-        to_text(&conversion, arguments)
+        to_text(&conversion, bytes, arguments)
     })?;
     Ok(Answer::Yes)
 }
 
-fn to_text(conversion: &Conversion, arguments: &Arguments) -> String {
+fn to_text(conversion: &Conversion, bytes: u64, arguments: &Arguments) -> String {
     let Conversion { identity, dim, parameters, dropped } = conversion;
     let mut text = format!(
-        "{}: {dim} dimensions, {:.1} million parameters, space {}",
+        "{}: {dim} dimensions, {:.1} million parameters, {}, space {}",
         arguments.output.display(),
         *parameters as f64 / 1e6,
+        inspect::in_megabytes(bytes),
         identity.space
     );
     if !dropped.is_empty() {
@@ -62,11 +73,12 @@ fn to_text(conversion: &Conversion, arguments: &Arguments) -> String {
     text
 }
 
-fn to_json(conversion: &Conversion) -> String {
+fn to_json(conversion: &Conversion, bytes: u64) -> String {
     let Conversion { identity, dim, parameters, dropped } = conversion;
     json!({
         "dim": dim,
         "parameters": parameters,
+        "bytes": bytes,
         "weights": identity.weights,
         "space": identity.space,
         "dropped": dropped,

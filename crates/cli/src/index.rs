@@ -126,8 +126,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
 fn create(arguments: &CreateArguments, terminal: &Terminal) -> Result<Answer> {
     let CreateArguments { model, query_prompt, document_prompt, .. } = arguments;
     let records = open_records(&arguments.input, &arguments.filling)?;
-    let encoder =
-        StoreEncoder::for_new_store(model, query_prompt.clone(), document_prompt.clone())?;
+    let (query_prompt, document_prompt) = (query_prompt.clone(), document_prompt.clone());
+    let encoder = StoreEncoder::for_new_store(model, query_prompt, document_prompt, terminal)?;
     let mut store = Store::create_or_continue(&arguments.store, encoder.settings())?;
     fill(&mut store, encoder, records, &arguments.filling, terminal)?;
     store.set_complete()?;
@@ -137,7 +137,7 @@ fn create(arguments: &CreateArguments, terminal: &Terminal) -> Result<Answer> {
 fn add(arguments: &AddArguments, terminal: &Terminal) -> Result<Answer> {
     let mut store = Store::open(&arguments.store.store)?;
     let records = open_records(&arguments.input, &arguments.filling)?;
-    let encoder = StoreEncoder::for_store(&store, &arguments.store)?;
+    let encoder = StoreEncoder::for_store(&store, &arguments.store, terminal)?;
     store.remember_model(&encoder.settings().model)?;
     fill(&mut store, encoder, records, &arguments.filling, terminal)?;
     Ok(Answer::Yes)

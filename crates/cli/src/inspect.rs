@@ -7,6 +7,8 @@ mod run;
 mod store;
 mod vectors;
 
+pub(crate) use model::size_of_folder;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -143,7 +145,8 @@ impl Findings {
     }
 }
 
-fn in_megabytes(bytes: u64) -> String {
+/// A size as people read it.
+pub(crate) fn in_megabytes(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} bytes"),
         10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),

@@ -67,7 +67,7 @@ struct JsonHit<'a> {
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     let store = Store::open_read_only(&arguments.store.store)?;
-    let mut encoder = StoreEncoder::for_store(&store, &arguments.store)?;
+    let mut encoder = StoreEncoder::for_store(&store, &arguments.store, terminal)?;
     let mut answer = Answer::No;
     let mut queries = queries(arguments)?;
     loop {

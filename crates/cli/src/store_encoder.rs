@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Args;
 use hpd_encoder::{EncodeOptions, Model, Prompt};
 use hpd_files::vectors::Matrix;
-use hpd_files::{Error, ErrorKind, Result};
+use hpd_files::{Error, ErrorKind, Progress, Result};
 use hpd_index::{Store, StoreModel, StoreSettings};
 
 use crate::arguments::ModelArguments;
@@ -39,8 +39,9 @@ impl StoreEncoder {
         model: &ModelArguments,
         query_prompt: Option<String>,
         document_prompt: Option<String>,
+        progress: &dyn Progress,
     ) -> Result<Self> {
-        let opened = model.open()?;
+        let opened = model.open(progress)?;
         let settings = StoreSettings {
             model: described(&opened, &model.model, model.revision.clone()),
             query_prompt,
@@ -51,7 +52,11 @@ impl StoreEncoder {
     }
 
     /// Opens the model that was asked for, or else the one the store remembers, and refuses one of another space.
-    pub(crate) fn for_store(store: &Store, arguments: &StoreArguments) -> Result<Self> {
+    pub(crate) fn for_store(
+        store: &Store,
+        arguments: &StoreArguments,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         let settings = store.settings();
         let remembered = &settings.model;
         let (name, revision) = match &arguments.model {
@@ -60,7 +65,7 @@ impl StoreEncoder {
         };
         let model =
             ModelArguments { model: name, revision, max_seq_length: settings.max_seq_length };
-        let opened = model.open().map_err(|error| match arguments.model {
+        let opened = model.open(progress).map_err(|error| match arguments.model {
             Some(_) => error,
             None => not_where_it_was(remembered, error),
         })?;

@@ -1,10 +1,11 @@
 //! From any model folder that can be described to the one layout that is written.
 //!
 //! This is where old checkpoints come in: [`Model::open`] reads safetensors alone, this reads
-//! `pytorch_model.bin` as well ([`crate::checkpoint`]) and writes what it found as safetensors.
+//! `pytorch_model.bin` as well ([`crate::checkpoint`]) and writes what it found as safetensors. It is also the
+//! way to 8 bits and back: [`quantize`] writes them, [`convert`] widens them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hpd_files::atomic::AtomicFolder;
 use hpd_files::{Error, Result};
@@ -12,8 +13,10 @@ use serde_json::{Map, Value};
 
 use crate::architectures::{self, Names};
 use crate::tensor::Tensor;
-use crate::writer::{Dense, ModelFolder, Module};
-use crate::{DenseModule, Folder, HeadModule, Identity, Model, Weights, checkpoint, json};
+use crate::writer::{Dense, ModelFolder, Module, Storage};
+use crate::{
+    DenseModule, Folder, HeadModule, Identity, Model, Weights, checkpoint, int8, json, weights,
+};
 
 /// What was converted.
 #[derive(Clone, Debug)]
@@ -28,14 +31,32 @@ pub struct Conversion {
     pub dropped: Vec<String>,
 }
 
-/// Reads the folder `source` and writes it anew as `output`. The new folder is opened before it gets its name.
+/// Reads the folder `source` and writes it anew as `output`, in f32. The new folder is opened before it gets its
+/// name.
 ///
 /// # Errors
 /// When `source` lacks something, is damaged or not supported, or `output` is there already and `replace` is
 /// off.
 pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
+    rewrite(source, output, replace, Storage::Float32)
+}
+
+/// As [`convert`], with the words and the linear layers of the Transformer in 8 bits
+/// ([`QuantizedMatrix`](crate::QuantizedMatrix)). The space stays: its vectors are near the old ones.
+///
+/// # Errors
+/// As [`convert`], and when `source` is in 8 bits already: a second rounding would only add to the first.
+pub fn quantize(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
+    rewrite(source, output, replace, Storage::Int8)
+}
+
+fn rewrite(source: &Path, output: &Path, replace: bool, storage: Storage) -> Result<Conversion> {
     let folder = Folder::open(source)?;
     refuse_static(&folder)?;
+    if storage == Storage::Int8 && is_int8(&folder) {
+        return Err(Error::input(format!("`{}` is in 8 bits already", source.display()))
+            .hint("copy the folder, or export it without `--int8` to widen it"));
+    }
     let names = architectures::names(&folder.config.model_type);
     let (tensors, dropped) = encoder_tensors(names, read_tensors(&folder.transformer)?);
     let about = json::read_if_present(&source.join("hpd.json"))?;
@@ -54,7 +75,7 @@ pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion
         readme: readme(source)?,
     };
     let unfinished = AtomicFolder::create(output, replace)?;
-    let identity = model.write_into(unfinished.unfinished())?;
+    let identity = model.write_into(unfinished.unfinished(), storage)?;
     let opened = Model::open(unfinished.unfinished())?;
     let (dim, parameters) = (opened.dim(), opened.parameters());
     drop(opened);
@@ -86,14 +107,19 @@ fn space(folder: &Folder, about: Option<&Map<String, Value>>) -> Option<String> 
     Some(Identity::of_tensors(&files).space)
 }
 
-/// The tensors of `model.safetensors`, its shards, or `pytorch_model.bin`.
+fn is_int8(folder: &Folder) -> bool {
+    Weights::open(&folder.transformer).is_ok_and(|weights| weights.is_int8())
+}
+
+/// The tensors of a folder's safetensors files, or else of its pickles.
 fn read_tensors(folder: &Path) -> Result<Vec<Tensor>> {
-    let pickled = folder.join("pytorch_model.bin");
-    let has_safetensors = ["model.safetensors", "model.safetensors.index.json"]
-        .iter()
-        .any(|name| folder.join(name).is_file());
-    if !has_safetensors && pickled.is_file() {
-        return checkpoint::read(&pickled);
+    let has = |name: &&str| folder.join(name).is_file();
+    let safetensors = ["model.safetensors", "model.safetensors.index.json", int8::FILE];
+    let pickles = pickles(folder)?;
+    if !pickles.is_empty() && !safetensors.iter().any(has) {
+        let parts: Vec<_> =
+            pickles.iter().map(|path| checkpoint::read(path)).collect::<Result<_>>()?;
+        return Ok(parts.concat());
     }
     let weights = Weights::open(folder)?;
     let read = |name: String| {
@@ -102,6 +128,17 @@ fn read_tensors(folder: &Path) -> Result<Vec<Tensor>> {
         Ok(Tensor { name, shape, data })
     };
     weights.names().filter(|name| !is_index(name)).map(read).collect()
+}
+
+/// `pytorch_model.bin`, or the parts that `pytorch_model.bin.index.json` lists.
+fn pickles(folder: &Path) -> Result<Vec<PathBuf>> {
+    let whole = folder.join("pytorch_model.bin");
+    let index = folder.join("pytorch_model.bin.index.json");
+    match (whole.is_file(), index.is_file()) {
+        (true, _) => Ok(vec![whole]),
+        (false, true) => weights::shard_paths(folder, &index),
+        (false, false) => Ok(Vec::new()),
+    }
 }
 
 /// Whether a tensor holds positions rather than weights.

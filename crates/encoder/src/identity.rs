@@ -1,31 +1,29 @@
 //! Which vectors may be compared with which.
 
 use hpd_files::Result;
-use hpd_files::fingerprint::Fingerprinter;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Folder;
-use crate::json;
 use crate::weights::Weights;
+use crate::{json, tensor};
 
 /// What `hpd.json` in a model folder says; a folder without it is a space of its own, named by its weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Fingerprint of the tensors.
+    /// Fingerprint of the tensors: names, shapes, types and bytes.
     pub weights: String,
     /// Names the space: vectors of models with the same `space` may be compared.
     pub space: String,
 }
 
 impl Identity {
-    /// Of a folder's tensor files: the Transformer's, then each Dense module's, each with its length in front.
+    /// Of a folder's tensors: the Transformer's, then each Dense module's. It is what the writer puts into
+    /// `hpd.json`, whether the tensors lie in one file or in shards.
     ///
     /// # Cost
     /// Reads all the bytes.
-    pub fn of_tensors(files: &[Weights]) -> Self {
-        let mut fingerprinter = Fingerprinter::new();
-        files.iter().for_each(|file| file.add_to(&mut fingerprinter));
-        let weights = fingerprinter.finish().to_string();
+    pub fn of_tensors(modules: &[Weights]) -> Self {
+        let weights = tensor::fingerprint(modules.iter().flat_map(Weights::stored)).to_string();
         Self { space: weights.clone(), weights }
     }
 

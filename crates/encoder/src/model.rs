@@ -103,7 +103,12 @@ impl Model {
         &self.tokenizer
     }
 
-    /// How many numbers its tensors have, those of the head included.
+    /// Whether its weights are stored in 8 bits.
+    pub fn is_int8(&self) -> bool {
+        self.weights.iter().any(Weights::is_int8)
+    }
+
+    /// How many numbers its tensors have, those of the head included, scales of 8 bits not counted.
     pub fn parameters(&self) -> u64 {
         self.weights.iter().map(Weights::parameters).sum()
     }
@@ -114,6 +119,14 @@ impl Model {
     /// For a folder without `hpd.json` the first call reads all tensors.
     pub fn identity(&self) -> &Identity {
         self.identity.get_or_init(|| Identity::of_tensors(&self.weights))
+    }
+
+    /// What the tensors themselves say [`Identity::weights`] is, whatever `hpd.json` says.
+    ///
+    /// # Cost
+    /// Reads all tensors.
+    pub fn fingerprint(&self) -> String {
+        Identity::of_tensors(&self.weights).weights
     }
 
     /// Encodes texts, one row each, empty ones included, on rayon's current pool.

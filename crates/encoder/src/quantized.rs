@@ -30,11 +30,16 @@ impl QuantizedMatrix {
         Self { values, scales, columns }
     }
 
+    /// The numbers that a row stands for, `[columns]`.
+    pub fn row(&self, row: usize) -> impl Iterator<Item = f32> {
+        let values = &self.values[row * self.columns..][..self.columns];
+        let scale = self.scales[row];
+        values.iter().map(move |value| f32::from(*value) * scale)
+    }
+
     /// The numbers it stands for, `[rows, columns]`.
     pub fn dequantize(&self) -> Vec<f32> {
-        let rows = self.values.chunks_exact(self.columns).zip(&self.scales);
-        rows.flat_map(|(row, scale)| row.iter().map(move |value| f32::from(*value) * scale))
-            .collect()
+        (0..self.scales.len()).flat_map(|row| self.row(row)).collect()
     }
 }
 

@@ -41,22 +41,48 @@ impl Tensor {
     }
 }
 
-/// The fingerprint of a set of tensors: names, shapes and numbers, in the order of the names.
-pub fn fingerprint<'tensors>(tensors: impl IntoIterator<Item = &'tensors Tensor>) -> Fingerprint {
+/// A tensor as it lies in a file, of whatever type.
+pub(crate) struct StoredTensor<'a> {
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Cow<'a, [usize]>,
+    /// The numbers, little-endian and row-major.
+    pub(crate) bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> From<&'a Tensor> for StoredTensor<'a> {
+    fn from(Tensor { name, shape, data }: &'a Tensor) -> Self {
+        Self {
+            name: name.into(),
+            dtype: Dtype::F32,
+            shape: shape.into(),
+            bytes: bytemuck::cast_slice(data).into(),
+        }
+    }
+}
+
+/// The fingerprint of a set of tensors: names, shapes, types and bytes, in the order of the names. Which files
+/// they lie in, and where, leaves no trace.
+pub(crate) fn fingerprint<'a>(tensors: impl IntoIterator<Item = StoredTensor<'a>>) -> Fingerprint {
     let mut tensors: Vec<_> = tensors.into_iter().collect();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let mut hasher = Fingerprinter::new();
-    for Tensor { name, shape, data } in tensors {
-        let shape: Vec<u8> = shape.iter().flat_map(|&size| (size as u64).to_le_bytes()).collect();
-        hasher.add_part(name.as_bytes()).add_part(&shape).add_part(bytemuck::cast_slice(data));
+    for StoredTensor { name, dtype, shape, bytes } in &tensors {
+        let mut form: Vec<u8> =
+            shape.iter().flat_map(|&size| (size as u64).to_le_bytes()).collect();
+        // The first folders had nothing but f32 and did not say so; what they call themselves stays true.
+        if *dtype != Dtype::F32 {
+            form.extend(dtype.to_string().bytes());
+        }
+        hasher.add_part(name.as_bytes()).add_part(&form).add_part(bytes);
     }
     hasher.finish()
 }
 
 /// How safetensors sees it when writing.
-impl View for &Tensor {
+impl View for &StoredTensor<'_> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        self.dtype
     }
 
     fn shape(&self) -> &[usize] {
@@ -64,11 +90,11 @@ impl View for &Tensor {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        bytemuck::cast_slice(&self.data).into()
+        Cow::Borrowed(&self.bytes)
     }
 
     fn data_len(&self) -> usize {
-        size_of_val(self.data.as_slice())
+        self.bytes.len()
     }
 }
 
@@ -92,11 +118,23 @@ mod tests {
     }
 
     #[test]
-    fn fingerprint_knows_names_shapes_and_numbers_but_not_the_order() {
+    fn fingerprint_knows_names_shapes_types_and_numbers_but_not_the_order() {
+        let of = |tensors: &[&Tensor]| fingerprint(tensors.iter().map(|t| StoredTensor::from(*t)));
         let (a, b) = (tensor("a", &[2], &[1.0, 2.0]), tensor("b", &[1], &[3.0]));
-        assert_eq!(fingerprint([&a, &b]), fingerprint([&b, &a]));
-        assert_ne!(fingerprint([&a]), fingerprint([&tensor("b", &[2], &[1.0, 2.0])]));
-        assert_ne!(fingerprint([&a]), fingerprint([&tensor("a", &[2, 1], &[1.0, 2.0])]));
-        assert_ne!(fingerprint([&a]), fingerprint([&tensor("a", &[2], &[1.0, 2.5])]));
+        assert_eq!(of(&[&a, &b]), of(&[&b, &a]));
+        assert_ne!(of(&[&a]), of(&[&tensor("b", &[2], &[1.0, 2.0])]));
+        assert_ne!(of(&[&a]), of(&[&tensor("a", &[2, 1], &[1.0, 2.0])]));
+        assert_ne!(of(&[&a]), of(&[&tensor("a", &[2], &[1.0, 2.5])]));
+        let of_type = |dtype| fingerprint([StoredTensor { dtype, ..StoredTensor::from(&a) }]);
+        assert_ne!(of_type(Dtype::F16), of_type(Dtype::BF16));
+        assert_ne!(of_type(Dtype::I32), of(&[&a]));
+    }
+
+    /// Folders name themselves by it, and stores remember those names.
+    #[test]
+    fn fingerprint_of_floats_is_what_it_always_was() {
+        let (a, b) = (tensor("a", &[2], &[1.0, 2.0]), tensor("b", &[], &[3.0]));
+        let found = fingerprint([&b, &a].map(StoredTensor::from)).to_string();
+        assert_eq!(found, "83178d70263e1a28a45cb2043a3d4cef");
     }
 }

@@ -6,6 +6,7 @@ use crate::architectures::Names;
 use crate::config::EncoderConfig;
 use crate::linear::Linear;
 use crate::rows::LayerNorm;
+use crate::table::Table;
 use crate::weights::Weights;
 
 /// Reads the tensors of one model.
@@ -25,6 +26,12 @@ impl<'a> Tensors<'a> {
 
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         self.weights.tensor(&format!("{}{name}", self.prefix), shape)
+    }
+
+    /// The words' vectors, `[vocabulary, hidden]`.
+    pub(crate) fn words(&self, names: &Names) -> Result<Table> {
+        let name = format!("{}{}", self.prefix, names.words);
+        Table::read(self.weights, &name, [self.config.vocab_size, self.config.hidden_size])
     }
 
     /// `NAME.weight`, `[outputs, inputs]`, and `NAME.bias`.

@@ -120,7 +120,7 @@ impl Tokenizer {
         if let Engine::Library(library) = &mut engine {
             library.truncate(max_tokens, settings.side())?;
         }
-        let model2vec = match (&engine, folder.config.model_type) {
+        let model2vec = match (&engine, &folder.config.model_type) {
             (Engine::Library(library), ModelType::Model2Vec) => {
                 Some(Model2Vec::of(library, max_tokens, &path)?)
             }

@@ -1,16 +1,18 @@
-//! Tensors by name, out of `model.safetensors` or the shards that `model.safetensors.index.json` lists.
+//! Tensors by name, out of `model.safetensors`, the shards that `model.safetensors.index.json` lists, or
+//! `model.int8.safetensors`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use hpd_files::fingerprint::Fingerprinter;
 use hpd_files::{Error, Result};
 use hpd_kernels::map::FileMap;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::json;
+use crate::quantized::QuantizedMatrix;
+use crate::tensor::StoredTensor;
+use crate::{int8, json};
 
 /// The tensors of one folder, mapped: opening reads headers only.
 #[derive(Debug)]
@@ -36,30 +38,44 @@ impl Weights {
     /// Opens the tensors of a folder.
     ///
     /// # Errors
-    /// When there is no safetensors file, one is damaged, or there is only a `pytorch_model.bin`.
+    /// When there is no safetensors file, one is damaged, there is only a `pytorch_model.bin`, or there are
+    /// weights in floats and in 8 bits: they give different vectors, and nothing tells which are meant.
     pub fn open(folder: &Path) -> Result<Self> {
         let whole = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
-        let paths = if whole.is_file() {
-            vec![whole]
-        } else if index.is_file() {
-            shard_paths(folder, &index)?
-        } else {
-            return Err(missing(folder));
+        let int8 = folder.join(int8::FILE);
+        let paths = match (whole.is_file(), index.is_file(), int8.is_file()) {
+            (true, _, false) => vec![whole],
+            (false, true, false) => shard_paths(folder, &index)?,
+            (false, false, true) => vec![int8],
+            (false, false, false) => return Err(missing(folder)),
+            (true, _, true) => return Err(twofold(folder, &whole)),
+            (false, true, true) => return Err(twofold(folder, &index)),
         };
         let shards = paths.into_iter().map(Shard::open).collect::<Result<_>>()?;
         Ok(Self { shards })
     }
 
-    /// Every tensor's name, file by file.
+    /// Every tensor's name, file by file. Scales of matrices in 8 bits belong to their matrix and are not named.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        self.shards.iter().flat_map(|shard| shard.header.offset_keys())
+        let names = self.shards.iter().flat_map(|shard| shard.header.offset_keys());
+        names.filter(|name| !self.is_scales(name))
     }
 
-    /// How many numbers all tensors have.
+    /// How many numbers all tensors have, scales not counted.
     pub fn parameters(&self) -> u64 {
-        let numbers = |info: &TensorInfo| info.shape.iter().product::<usize>() as u64;
-        self.shards.iter().flat_map(|shard| shard.header.tensors().into_values().map(numbers)).sum()
+        let numbers = |name: String| self.shape(&name).map_or(0, |shape| shape.iter().product());
+        self.names().map(numbers).sum::<usize>() as u64
+    }
+
+    /// Whether any matrix is stored in 8 bits.
+    pub fn is_int8(&self) -> bool {
+        self.names().any(|name| self.is_quantized(&name))
+    }
+
+    /// Whether tensor `name` is stored in 8 bits.
+    pub fn is_quantized(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|(_, info)| info.dtype == Dtype::I8)
     }
 
     /// Whether there is a tensor `name`.
@@ -72,15 +88,19 @@ impl Weights {
         self.find(name).map(|(_, info)| info.shape.as_slice())
     }
 
-    /// Tensor `name` as f32, row-major; float16 and bfloat16 are widened, float64 is rounded.
+    /// Tensor `name` as f32, row-major; float16, bfloat16 and matrices in 8 bits are widened, float64 is rounded.
     ///
     /// # Errors
-    /// When it is missing, of another shape or type, or holds NaN or infinity.
+    /// When it is missing, of another shape or type, or holds NaN or infinity; for a matrix in 8 bits, as
+    /// [`Weights::quantized`].
     ///
     /// # Cost
     /// One copy.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let (shard, info) = self.find_shaped(name, shape)?;
+        if info.dtype == Dtype::I8 {
+            return Ok(self.stored_matrix(name, shard, info)?.dequantize());
+        }
         let numbers = shard.numbers(name, info)?;
         match numbers.iter().position(|number| !number.is_finite()) {
             None => Ok(numbers),
@@ -118,27 +138,89 @@ impl Weights {
         }
     }
 
-    /// Adds the files' contents to a fingerprint.
-    pub(crate) fn add_to(&self, fingerprinter: &mut Fingerprinter) {
-        for shard in &self.shards {
-            fingerprinter.add_part(&shard.map);
+    /// Matrix `name`, `[rows, columns]`, in 8 bits: as it is stored, or rounded from floats.
+    ///
+    /// # Errors
+    /// When it is missing, empty, of another shape or type, or holds NaN or infinity; for one stored in 8 bits
+    /// also when its scales are missing, not one for each row, negative or not finite.
+    ///
+    /// # Cost
+    /// One copy, or for floats two and the rounding.
+    pub fn quantized(&self, name: &str, shape: [usize; 2]) -> Result<QuantizedMatrix> {
+        let (shard, info) = self.find_shaped(name, &shape)?;
+        if info.dtype == Dtype::I8 {
+            return self.stored_matrix(name, shard, info);
+        }
+        match shape {
+            [_, 0] => Err(Error::model(format!("`{name}` has shape {shape:?}, expected columns"))),
+            [_, columns] => Ok(QuantizedMatrix::quantize(&self.tensor(name, &shape)?, columns)),
         }
     }
 
-    fn find(&self, name: &str) -> Option<(&Shard, &TensorInfo)> {
-        self.shards.iter().find_map(|shard| Some((shard, shard.header.info(name)?)))
+    /// Every tensor as it lies in the files.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = StoredTensor<'_>> {
+        self.shards.iter().flat_map(|shard| {
+            shard.header.offset_keys().into_iter().filter_map(|name| {
+                let info = shard.header.info(&name)?;
+                Some(StoredTensor {
+                    name: name.into(),
+                    dtype: info.dtype,
+                    shape: info.shape.as_slice().into(),
+                    bytes: shard.bytes(info).into(),
+                })
+            })
+        })
+    }
+
+    fn stored_matrix(
+        &self,
+        name: &str,
+        shard: &Shard,
+        info: &TensorInfo,
+    ) -> Result<QuantizedMatrix> {
+        let scales = int8::scales_of(name);
+        let place = shard.path.display().to_string();
+        let (beside, of_scales) = self.find(&scales).ok_or_else(|| {
+            Error::model(format!(
+                "`{name}` in `{place}` is in 8 bits, but there is no tensor `{scales}`"
+            ))
+            .hint("export the model again with `hpd export MODEL --int8 --output DIR`")
+        })?;
+        if of_scales.dtype != Dtype::F32 || of_scales.shape.len() != 1 {
+            return Err(Error::model(format!(
+                "`{scales}` in `{}` is of type {:?} and shape {:?}, expected F32 and one dimension",
+                beside.path.display(),
+                of_scales.dtype,
+                of_scales.shape
+            )));
+        }
+        int8::matrix(
+            name,
+            &info.shape,
+            shard.bytes(info),
+            beside.numbers(&scales, of_scales)?,
+            &place,
+        )
+    }
+
+    fn is_scales(&self, name: &str) -> bool {
+        int8::matrix_of(name).is_some_and(|matrix| self.is_quantized(matrix))
     }
 
     fn find_shaped(&self, name: &str, shape: &[usize]) -> Result<(&Shard, &TensorInfo)> {
         let (shard, info) = self.find(name).ok_or_else(|| self.no_tensor(name))?;
-        if info.shape != shape {
-            return Err(Error::model(format!(
-                "`{name}` in `{}` has shape {:?}, expected {shape:?} from the configuration",
-                shard.path.display(),
-                info.shape
-            )));
+        if info.shape == shape {
+            return Ok((shard, info));
         }
-        Ok((shard, info))
+        Err(Error::model(format!(
+            "`{name}` in `{}` has shape {:?}, expected {shape:?} from the configuration",
+            shard.path.display(),
+            info.shape
+        )))
+    }
+
+    fn find(&self, name: &str) -> Option<(&Shard, &TensorInfo)> {
+        self.shards.iter().find_map(|shard| Some((shard, shard.header.info(name)?)))
     }
 
     fn no_tensor(&self, name: &str) -> Error {
@@ -191,7 +273,8 @@ fn widen<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<
     bytes.as_chunks().0.iter().map(|chunk| number(*chunk)).collect()
 }
 
-fn shard_paths(folder: &Path, index: &Path) -> Result<Vec<PathBuf>> {
+/// The files that an index of shards lists, each once.
+pub(crate) fn shard_paths(folder: &Path, index: &Path) -> Result<Vec<PathBuf>> {
     let shards: ShardIndex = json::read(index)?;
     let names: BTreeSet<String> = shards.weight_map.into_values().collect();
     // A name with a folder in it could reach outside the model.
@@ -206,11 +289,22 @@ fn shard_paths(folder: &Path, index: &Path) -> Result<Vec<PathBuf>> {
 
 fn missing(folder: &Path) -> Error {
     let place = folder.display();
-    if folder.join("pytorch_model.bin").is_file() {
+    let pickles = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+    if let Some(pickle) = pickles.iter().find(|name| folder.join(name).is_file()) {
         return Error::model(format!(
-            "`{place}` holds `pytorch_model.bin`, a pickle that is not read, expected `model.safetensors`"
+            "`{place}` holds `{pickle}`, pickles that are not read, expected `model.safetensors`"
         ))
         .hint(format!("hpd export {place} --output NEW"));
     }
     Error::model(format!("`{place}` has no `model.safetensors`"))
+}
+
+fn twofold(folder: &Path, floats: &Path) -> Error {
+    let name = floats.file_name().unwrap_or_default().to_string_lossy();
+    Error::model(format!(
+        "`{}` holds both `{name}` and `{}`, expected one of them: they give different vectors",
+        folder.display(),
+        int8::FILE
+    ))
+    .hint("move one of them away; `hpd export` writes each into a folder of its own")
 }

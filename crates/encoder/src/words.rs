@@ -1,12 +1,13 @@
 //! Token ids to the vectors that the first layer takes: the table of words, and what is done to its rows.
 
 use crate::rows::LayerNorm;
+use crate::table::Table;
 
 /// The table of words.
 pub(crate) struct Words {
     width: usize,
     /// `[rows, width]`, a row a token unless `rows` says otherwise.
-    table: Vec<f32>,
+    table: Table,
     /// The row of each token.
     rows: Option<Vec<u32>>,
     /// What each token's row is multiplied by.
@@ -37,7 +38,7 @@ pub(crate) struct Positions {
 
 impl Words {
     /// `table` is `[tokens, width]`.
-    pub(crate) fn new(width: usize, table: Vec<f32>, finish: Finish) -> Self {
+    pub(crate) fn new(width: usize, table: Table, finish: Finish) -> Self {
         Self { width, table, rows: None, factors: None, finish, no_bias: vec![0.0; width] }
     }
 
@@ -80,7 +81,7 @@ impl Words {
     fn look_up(&self, id: usize, hidden: &mut Vec<f32>) {
         let row = self.rows.as_ref().map_or(id, |rows| rows[id] as usize);
         let start = hidden.len();
-        hidden.extend_from_slice(&self.table[row * self.width..][..self.width]);
+        self.table.append_row(row, hidden);
         if let Some(factors) = &self.factors {
             hidden[start..].iter_mut().for_each(|x| *x *= factors[id]);
         }

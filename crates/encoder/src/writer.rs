@@ -15,8 +15,8 @@ use hpd_files::atomic::AtomicFolder;
 use hpd_files::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use crate::tensor::{self, Tensor};
-use crate::{DenseActivation, Identity, Pooling, PoolingMode, tokenizer_files};
+use crate::tensor::{self, StoredTensor, Tensor};
+use crate::{DenseActivation, Identity, Pooling, PoolingMode, int8, tokenizer_files};
 
 /// What happens to a pooled vector.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,31 @@ impl Dense {
     }
 }
 
+/// How the Transformer's matrices are stored. Heads, norms, biases and positions are f32 either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// `model.safetensors`, which every reader takes.
+    Float32,
+    /// `model.int8.safetensors`, a quarter as large, which only `hpd` takes.
+    Int8,
+}
+
+impl Storage {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Float32 => "model.safetensors",
+            Self::Int8 => int8::FILE,
+        }
+    }
+
+    fn stored(self, tensors: &[Tensor]) -> Vec<StoredTensor<'_>> {
+        match self {
+            Self::Float32 => tensors.iter().map(StoredTensor::from).collect(),
+            Self::Int8 => tensors.iter().flat_map(int8::stored).collect(),
+        }
+    }
+}
+
 /// All that goes into a model folder.
 #[derive(Clone, Debug)]
 pub struct ModelFolder {
@@ -109,17 +134,18 @@ impl ModelFolder {
     /// `replace` is off, or the disk is full. `output` is then what it was before.
     pub fn write(&self, output: &Path, replace: bool) -> Result<Identity> {
         let folder = AtomicFolder::create(output, replace)?;
-        let identity = self.write_into(folder.unfinished())?;
+        let identity = self.write_into(folder.unfinished(), Storage::Float32)?;
         folder.commit()?;
         Ok(identity)
     }
 
     /// Writes the files into an empty folder that is there, not yet durable.
-    pub(crate) fn write_into(&self, root: &Path) -> Result<Identity> {
+    pub(crate) fn write_into(&self, root: &Path, storage: Storage) -> Result<Identity> {
         let widths = self.check()?;
-        let identity = self.identity();
+        let tensors = storage.stored(&self.tensors);
         write_json(root, "config.json", &self.transformer_config())?;
-        write_tensors(root, "model.safetensors", &self.tensors)?;
+        write_tensors(root, storage.file(), &tensors)?;
+        let identity = self.identity(tensors);
         tokenizer_files::copy(&self.tokenizer_from, root, self.max_seq_length)?;
         write_json(root, "sentence_bert_config.json", &self.sentence_bert_config())?;
         write_json(root, "config_sentence_transformers.json", &self.prompts_config())?;
@@ -167,9 +193,11 @@ impl ModelFolder {
         })
     }
 
-    fn identity(&self) -> Identity {
+    /// As [`Identity::of_tensors`] would tell it from the written folder.
+    fn identity(&self, tensors: Vec<StoredTensor<'_>>) -> Identity {
         let head: Vec<_> = self.dense().flat_map(Dense::tensors).collect();
-        let weights = tensor::fingerprint(self.tensors.iter().chain(&head)).to_string();
+        let all = tensors.into_iter().chain(head.iter().map(StoredTensor::from));
+        let weights = tensor::fingerprint(all).to_string();
         let space = self.space.clone().unwrap_or_else(|| weights.clone());
         Identity { weights, space }
     }
@@ -207,7 +235,9 @@ impl ModelFolder {
             create_folder(&root.join(&path))?;
             if let Module::Dense(dense) = part {
                 write_json(root, &format!("{path}/config.json"), &dense.config())?;
-                write_tensors(root, &format!("{path}/model.safetensors"), &dense.tensors())?;
+                let tensors = dense.tensors();
+                let stored: Vec<_> = tensors.iter().map(StoredTensor::from).collect();
+                write_tensors(root, &format!("{path}/model.safetensors"), &stored)?;
             }
             modules.push(module(index, &path, class));
         }
@@ -255,7 +285,7 @@ fn pooling_config(pooling: &Pooling, hidden: usize) -> Value {
     })
 }
 
-fn write_tensors(root: &Path, name: &str, tensors: &[Tensor]) -> Result<()> {
+fn write_tensors(root: &Path, name: &str, tensors: &[StoredTensor<'_>]) -> Result<()> {
     let path = root.join(name);
     // transformers refuses weights that do not say which framework they are laid out for.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);

@@ -110,3 +110,39 @@ fn static_models_are_refused_by_name() {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn a_checkpoint_in_parts_is_read_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, whole, new) =
+        (dir.path().join("old"), dir.path().join("whole"), dir.path().join("new"));
+    copy_folder(&fixture("model"), &old);
+    let expected = convert(&old, &whole, false).unwrap();
+
+    fs::remove_file(old.join("pytorch_model.bin")).unwrap();
+    copy_folder(&fixture("parts"), &old);
+    let found = convert(&old, &new, false).unwrap();
+    assert_eq!(found.identity, expected.identity);
+    assert_eq!(found.dropped.len(), expected.dropped.len());
+
+    let error = Model::open(&old).err().unwrap();
+    assert!(error.to_string().contains("pytorch_model.bin.index.json"), "{error}");
+    fs::remove_file(old.join("pytorch_model-00002-of-00002.bin")).unwrap();
+    let error = convert(&old, &dir.path().join("half"), false).unwrap_err();
+    assert!(error.to_string().contains("00002-of-00002"), "{error}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, target) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            fs::copy(path, target).unwrap();
+        }
+    }
+}

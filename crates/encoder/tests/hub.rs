@@ -37,6 +37,8 @@ struct Site {
     storage: Option<String>,
     /// Sends no more than so many bytes of weights, and closes.
     cut_at: Option<usize>,
+    /// Answers everything with this status and these headers.
+    busy: Option<&'static str>,
     /// Answers ranges with the whole file.
     ignores_ranges: bool,
 }
@@ -70,6 +72,9 @@ impl Site {
     fn answer(&self, request: &Request) -> (String, Vec<u8>) {
         if self.token.is_some() && request.authorization != self.token {
             return ("401 Unauthorized".to_owned(), Vec::new());
+        }
+        if let Some(busy) = self.busy {
+            return (busy.to_owned(), Vec::new());
         }
         if request.path.starts_with("/api/models/org/tiny/revision/") {
             return ("200 OK".to_owned(), self.list().into_bytes());
@@ -267,6 +272,21 @@ fn refusals_say_what_to_do() {
     let error = model_folder("org/other", Some("v2"), &settings, &Silent).unwrap_err();
     assert!(error.to_string().contains("`org/other` at `v2`"), "{error}");
     assert!(error.to_string().contains("404"), "{error}");
+
+    for (busy, words) in [
+        ("429 Too Many Requests\r\nRetry-After: 30", "try again in 30 seconds,"),
+        (
+            "503 Service Unavailable\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT",
+            "try again after Wed, 21 Oct 2026 07:28:00 GMT,",
+        ),
+        ("500 Internal Server Error", "try again later,"),
+    ] {
+        server.change(|site| site.busy = Some(busy));
+        let error = fetch(&settings).unwrap_err();
+        assert!(error.to_string().contains(&busy[..3]), "{error}");
+        assert!(hint(&error).contains(words), "{}", hint(&error));
+    }
+    server.change(|site| site.busy = None);
 
     let offline = HubSettings { offline: true, ..settings.clone() };
     let error = fetch(&offline).unwrap_err();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Findings;
 
 /// What the folder says of itself. The model is opened for it, so every tensor is there, of the right shape and
-/// finite; with `verify`, a sentence is encoded too.
+/// finite; with `verify`, a sentence is encoded too, and the tensors must be those that `hpd.json` names.
 pub(super) fn inspect(path: &Path, verify: bool) -> Result<Findings> {
     let model = Model::open(path)?;
     let mut findings = Findings::new("model");
@@ -18,6 +18,7 @@ pub(super) fn inspect(path: &Path, verify: bool) -> Result<Findings> {
     describe_head(&mut findings, model.folder());
     describe_texts(&mut findings, &model);
     findings.fact("parameters", model.parameters());
+    findings.fact("stored as", if model.is_int8() { "int8" } else { "float" });
     findings.bytes("bytes", size_of_folder(path)?);
     findings.fact("weights", model.identity().weights.clone());
     findings.fact("space", model.identity().space.clone());
@@ -75,7 +76,8 @@ fn describe_texts(findings: &mut Findings, model: &Model) {
     findings.fact("default prompt", folder.default_prompt_name.clone());
 }
 
-fn size_of_folder(folder: &Path) -> Result<u64> {
+/// Bytes of all files in it and below.
+pub(crate) fn size_of_folder(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))? {
         let path = entry.map_err(|e| Error::io("read", folder, e))?.path();
@@ -100,5 +102,14 @@ fn read_origin(folder: &Path) -> Result<Option<Value>> {
 fn problems(model: &Model) -> Result<Vec<String>> {
     let encoded = model.encode(&["is this whole?"], &EncodeOptions::default())?;
     let finite = encoded.rows.data.iter().all(|number| number.is_finite());
-    Ok(if finite { vec![] } else { vec!["a vector has a number that is not finite".to_owned()] })
+    let mut problems = Vec::new();
+    if !finite {
+        problems.push("a vector has a number that is not finite".to_owned());
+    }
+    let (written, found) = (&model.identity().weights, model.fingerprint());
+    if *written != found {
+        problems
+            .push(format!("`hpd.json` names the weights {written}, but the tensors are {found}"));
+    }
+    Ok(problems)
 }

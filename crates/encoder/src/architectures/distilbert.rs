@@ -41,7 +41,7 @@ pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Transfor
         Positions { table: positions, padding: None },
         tensors.norm("embeddings.LayerNorm")?,
     );
-    let table = tensors.read(NAMES.words, &[config.vocab_size, hidden])?;
+    let table = tensors.words(&NAMES)?;
     let layers = (0..config.num_hidden_layers).map(|index| layer(&tensors, index));
     let words = Words::new(hidden, table, finish);
     Ok(Transformer::new(words, layers.collect::<Result<_>>()?))

@@ -168,7 +168,7 @@ pub(crate) fn read(
     let tensors = Tensors::new(config, weights, &NAMES);
     let reader = Reader { tensors: &tensors, shape };
     let hidden = config.hidden_size;
-    let table = tensors.read(NAMES.words, &[config.vocab_size, hidden])?;
+    let table = tensors.words(&NAMES)?;
     let words = Words::new(hidden, table, Finish::Norm(reader.norm("embeddings.norm")?));
     let final_norm = reader.norm("final_norm")?;
     let rotary = |theta| Arc::new(Rotary::new(theta, config.head_size(), config.max_tokens()));

@@ -48,7 +48,7 @@ pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Transfor
         Positions { table: positions, padding: Some(PADDING) },
         tensors.norm("embeddings.LayerNorm")?,
     );
-    let table = tensors.read(NAMES.words, &[config.vocab_size, hidden])?;
+    let table = tensors.words(&NAMES)?;
     let buckets = tensors.read("encoder.relative_attention_bias.weight", &[BUCKETS, heads])?;
     let bias = Arc::new(DistanceBias::new(&buckets, heads, config.max_tokens()));
     let layers = (0..config.num_hidden_layers).map(|index| layer(&tensors, index, &bias));

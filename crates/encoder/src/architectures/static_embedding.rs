@@ -11,6 +11,7 @@ use hpd_files::{Error, Result};
 
 use super::Names;
 use crate::config::{Activation, EncoderConfig, ModelType};
+use crate::table::Table;
 use crate::transformer::Transformer;
 use crate::weights::Weights;
 use crate::words::{Finish, Words};
@@ -65,23 +66,24 @@ pub(crate) fn config(folder: &Path) -> Result<EncoderConfig> {
 /// Reads the table: a Transformer without layers.
 pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Transformer> {
     let (tokens, width) = (config.vocab_size, config.hidden_size);
-    let table = match config.model_type {
+    let name = match config.model_type {
         ModelType::Model2Vec => MODEL2VEC_WORDS,
         _ => NAMES.words,
     };
-    let rows = weights.shape(table).and_then(|shape| shape.first()).copied().unwrap_or(0);
-    let numbers = if weights.is_integer(table) {
+    let rows = weights.shape(name).and_then(|shape| shape.first()).copied().unwrap_or(0);
+    let numbers = if weights.is_integer(name) {
         // model2vec drops the scale of 8-bit numbers: they stand for themselves.
-        weights.integers(table, &[rows, width])?.into_iter().map(|number| number as f32).collect()
+        weights.integers(name, &[rows, width])?.into_iter().map(|number| number as f32).collect()
     } else {
-        weights.tensor(table, &[rows, width])?
+        weights.tensor(name, &[rows, width])?
     };
-    let mut words = Words::new(width, numbers, Finish::AsTheyAre);
+    let table = Table::Float { numbers, width };
+    let mut words = Words::new(width, table, Finish::AsTheyAre);
     if weights.contains("mapping") {
         words = words.with_rows(mapping(weights, tokens, rows)?);
     } else if rows != tokens {
         return Err(Error::model(format!(
-            "`{table}` has {rows} rows but there are {tokens} `weights`, expected a `mapping` between them"
+            "`{name}` has {rows} rows but there are {tokens} `weights`, expected a `mapping` between them"
         )));
     }
     if weights.contains("weights") {

@@ -13,7 +13,7 @@ use hpd_files::{Error, ErrorKind, Fingerprint, Progress, Result, atomic, interru
 use serde::Deserialize;
 use ureq::Agent;
 use ureq::config::RedirectAuthHeaders;
-use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, RANGE};
+use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, RANGE, RETRY_AFTER};
 use ureq::http::{Response, StatusCode};
 
 use super::cache::{Repository, is_commit, is_inside};
@@ -228,11 +228,12 @@ impl<'a> Client<'a> {
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => Ok(response),
-            status => Err(self.refused(status)),
+            status => Err(self.refused(status, retry_after(&response))),
         }
     }
 
-    fn refused(&self, status: StatusCode) -> Error {
+    /// `retry_after` is what the server says of trying again.
+    fn refused(&self, status: StatusCode, retry_after: Option<String>) -> Error {
         let endpoint = &self.settings.endpoint;
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -246,9 +247,10 @@ impl<'a> Client<'a> {
             StatusCode::NOT_FOUND => self
                 .failed(&format!("{endpoint} has no such model or revision (status {status})"))
                 .hint("check the id and `--revision`, or name a folder that exists"),
-            _ => self
-                .failed(&format!("{endpoint} answered with status {status}"))
-                .hint("try again later, or name a model folder"),
+            _ => self.failed(&format!("{endpoint} answered with status {status}")).hint(format!(
+                "try again {}, or name a model folder",
+                retry_after.as_deref().unwrap_or("later")
+            )),
         }
     }
 
@@ -284,6 +286,16 @@ impl Entry {
         large.or_else(|| self.blob.clone()).filter(is_hash).unwrap_or_else(|| {
             Fingerprint::of(format!("{commit}/{}", self.name).as_bytes()).to_string()
         })
+    }
+}
+
+/// The header `Retry-After` in words: it has seconds or a date. Nothing waits for it here, a person does.
+fn retry_after(response: &Response<ureq::Body>) -> Option<String> {
+    let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match value.parse::<u64>() {
+        Ok(seconds) => Some(format!("in {seconds} seconds")),
+        Err(_) if value.is_empty() => None,
+        Err(_) => Some(format!("after {value}")),
     }
 }
 

@@ -9,8 +9,13 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::int8;
+
 /// The file that lists a model's modules.
 pub(super) const MODULES: &str = "modules.json";
+
+/// The file that lists the parts of a pickled checkpoint.
+const PICKLE_INDEX: &str = "pytorch_model.bin.index.json";
 
 /// An entry of `modules.json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,14 +62,24 @@ fn is_wanted(path: &str, names: &BTreeSet<&str>) -> bool {
     };
     let whole = beside("model.safetensors");
     let sharded = beside("model.safetensors.index.json");
+    // Beside floats they are left: a model is what other programs take it for.
+    let int8 = !whole && !sharded && beside(int8::FILE);
+    let pickled = !whole && !sharded && !int8;
+    let is_shard = |start: &str| name.starts_with(start) && name.contains("-of-");
     match name {
         "model.safetensors" | "README.md" => true,
         "model.safetensors.index.json" => !whole,
-        "pytorch_model.bin" => !whole && !sharded,
-        "sentencepiece.bpe.model" | "spiece.model" | "tokenizer.model" => true,
-        _ if name.ends_with(".safetensors") => {
-            !whole && sharded && name.starts_with("model-") && name.contains("-of-")
+        int8::FILE => int8,
+        "pytorch_model.bin" => pickled,
+        PICKLE_INDEX => pickled && !beside("pytorch_model.bin"),
+        _ if name.ends_with(".bin") => {
+            pickled
+                && !beside("pytorch_model.bin")
+                && beside(PICKLE_INDEX)
+                && is_shard("pytorch_model-")
         }
+        "sentencepiece.bpe.model" | "spiece.model" | "tokenizer.model" => true,
+        _ if name.ends_with(".safetensors") => !whole && sharded && is_shard("model-"),
         _ => [".json", ".txt"].iter().any(|end| name.ends_with(end)) && !name.contains(".index."),
     }
 }
@@ -95,11 +110,14 @@ impl Module {
 
 fn has_weights(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_file();
-    has("model.safetensors") || has("pytorch_model.bin") || has_shards(folder).unwrap_or(false)
+    ["model.safetensors", int8::FILE, "pytorch_model.bin"].into_iter().any(has)
+        || ["model.safetensors.index.json", PICKLE_INDEX]
+            .into_iter()
+            .any(|index| has_shards(folder, index).unwrap_or(false))
 }
 
-fn has_shards(folder: &Path) -> Option<bool> {
-    let index = std::fs::read(folder.join("model.safetensors.index.json")).ok()?;
+fn has_shards(folder: &Path, index: &str) -> Option<bool> {
+    let index = std::fs::read(folder.join(index)).ok()?;
     let index: serde_json::Value = serde_json::from_slice(&index).ok()?;
     let shards = index.get("weight_map")?.as_object()?;
     Some(
@@ -170,6 +188,26 @@ mod tests {
             "pytorch_model.bin.index.json",
         ];
         assert_eq!(wanted_of(&shards).len(), 3);
+        let parts = [
+            "pytorch_model-00001-of-00002.bin",
+            "pytorch_model-00002-of-00002.bin",
+            "pytorch_model.bin.index.json",
+            "training_args.bin",
+        ];
+        assert_eq!(wanted_of(&parts), [parts[2], parts[0], parts[1]]);
+    }
+
+    #[test]
+    fn eight_bits_are_wanted_where_there_are_no_floats() {
+        let int8 = "model.int8.safetensors";
+        assert_eq!(wanted_of(&[int8, "pytorch_model.bin"]), [int8]);
+        assert_eq!(wanted_of(&[int8, "model.safetensors"]), ["model.safetensors"]);
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["config.json", "tokenizer.json", int8] {
+            assert!(!is_whole(dir.path(), false));
+            std::fs::write(dir.path().join(name), "{}").unwrap();
+        }
+        assert!(is_whole(dir.path(), false));
     }
 
     #[test]

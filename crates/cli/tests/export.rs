@@ -1,0 +1,95 @@
+//! Model folders converted: to 8 bits, back, and into something every other verb takes.
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::{Workshop, assert_refused, hpd};
+
+/// A workshop whose model stands beside its twin in 8 bits, `int8`.
+fn with_int8() -> Workshop {
+    let shop = Workshop::new();
+    let said =
+        hpd(&["export", &shop.name("model"), "--int8", "--output", &shop.name("int8")]).stdout();
+    assert!(said.contains("32 dimensions") && said.contains(" kB, space "), "{said}");
+    shop
+}
+
+fn vectors(shop: &Workshop, model: &str) -> Vec<u8> {
+    let (texts, output) = (shop.texts(50), shop.name(&format!("{model}.npy")));
+    hpd(&["embed", "--model", &shop.name(model), "--input", &texts, "--output", &output]).stdout();
+    fs::read(output).expect("vectors were written")
+}
+
+fn inspect(shop: &Workshop, model: &str) -> Value {
+    let facts = hpd(&["--json", "inspect", &shop.name(model), "--verify"]).stdout();
+    serde_json::from_str(&facts).expect("JSON")
+}
+
+#[test]
+fn eight_bits_and_back_give_the_same_vectors() {
+    let shop = with_int8();
+    hpd(&["export", &shop.name("int8"), "--output", &shop.name("float")]).stdout();
+    assert!(shop.path("int8/model.int8.safetensors").is_file());
+    assert!(!shop.path("int8/model.safetensors").exists());
+    assert!(shop.path("float/model.safetensors").is_file());
+    assert!(!shop.path("float/model.int8.safetensors").exists());
+    let int8 = vectors(&shop, "int8");
+    assert_eq!(int8, vectors(&shop, "float"));
+    assert_ne!(int8, vectors(&shop, "model"));
+}
+
+#[test]
+fn inspect_tells_how_weights_are_stored_and_whether_they_are_those_that_were_named() {
+    let shop = with_int8();
+    let (float, int8) = (inspect(&shop, "model"), inspect(&shop, "int8"));
+    assert_eq!((&float["stored_as"], &int8["stored_as"]), (&"float".into(), &"int8".into()));
+    assert_eq!(float["space"], int8["space"]);
+    assert_eq!(float["parameters"], int8["parameters"]);
+    assert_ne!(float["weights"], int8["weights"]);
+
+    let about = shop.path("int8/hpd.json");
+    let named = int8["weights"].as_str().expect("a name").to_owned();
+    let other = fs::read_to_string(&about).expect("hpd.json").replace(&named, "another");
+    fs::write(about, other).expect("a writable file");
+    let answer = hpd(&["inspect", &shop.name("int8"), "--verify"]);
+    assert_eq!(answer.0.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&answer.0.stdout);
+    assert!(said.contains("names the weights another, but the tensors are "), "{said}");
+}
+
+#[test]
+fn a_store_takes_a_model_and_its_twin_in_8_bits() {
+    let shop = with_int8();
+    let store = shop.store(20);
+    let arguments = ["search", "--store", &store, "--model", &shop.name("int8"), "w1 w2 w3"];
+    let hits = hpd(&arguments).stdout();
+    assert!(hits.contains("rank"), "{hits}");
+}
+
+#[test]
+fn json_tells_the_size() {
+    let shop = Workshop::new();
+    let arguments = ["--json", "export", &shop.name("model"), "--output", &shop.name("new")];
+    let said: Value = serde_json::from_str(&hpd(&arguments).stdout()).expect("JSON");
+    let inspected = inspect(&shop, "new");
+    assert_eq!(said["bytes"], inspected["bytes"]);
+    assert_eq!(said["weights"], inspected["weights"]);
+}
+
+#[test]
+fn what_cannot_be_exported_is_refused_and_leaves_nothing() {
+    let shop = with_int8();
+    let (int8, again) = (shop.name("int8"), shop.name("again"));
+    let answer = hpd(&["export", &int8, "--int8", "--output", &again]);
+    assert_refused(&answer, &["in 8 bits already", "hint: "]);
+    assert!(!shop.path("again").exists());
+    let answer = hpd(&["export", &shop.name("model"), "--int8", "--output", &int8]);
+    assert_refused(&answer, &["int8", "is there already"]);
+
+    fs::copy(shop.path("model/model.safetensors"), shop.path("int8/model.safetensors"))
+        .expect("a copy");
+    let answer = hpd(&["inspect", &int8]);
+    assert_refused(&answer, &["holds both", "model.int8.safetensors", "hint: move one"]);
+}
