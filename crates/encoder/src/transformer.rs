@@ -8,8 +8,8 @@ use hpd_files::Result;
 
 use crate::attention::{Attention, HeadScratch};
 use crate::config::{Activation, EncoderConfig, ModelType};
-use crate::linear::Linear;
-use crate::rows::{LayerNorm, activate, add_bias};
+use crate::linear::{Arithmetic, Linear};
+use crate::rows::{LayerNorm, add_bias};
 use crate::weights::Weights;
 
 /// The numbers of a Transformer, ready for use.
@@ -63,8 +63,12 @@ pub(crate) struct Scratch {
 
 impl Transformer {
     /// Reads all tensors and packs the matrices.
-    pub(crate) fn new(config: &EncoderConfig, weights: &Weights) -> Result<Self> {
-        let tensors = Tensors::new(config, weights);
+    pub(crate) fn new(
+        config: &EncoderConfig,
+        weights: &Weights,
+        arithmetic: Arithmetic,
+    ) -> Result<Self> {
+        let tensors = Tensors::new(config, weights, arithmetic);
         let hidden = config.hidden_size;
         let mut positions = tensors.read(
             "embeddings.position_embeddings.weight",
@@ -146,14 +150,12 @@ impl Numbering {
 impl Layer {
     fn apply(&self, offsets: &[usize], scratch: &mut Scratch) {
         let Scratch { hidden, qkv, context, intermediate, delta, head } = scratch;
-        self.qkv.product(hidden, qkv);
-        add_bias(qkv, &self.qkv.bias);
+        self.qkv.apply(hidden, None, qkv);
         self.attention.apply(qkv, offsets, head, context);
         self.attention_output.product(context, delta);
         self.attention_norm.add_and_normalize(hidden, delta, &self.attention_output.bias);
 
-        self.intermediate.product(hidden, intermediate);
-        activate(intermediate, &self.intermediate.bias, self.activation);
+        self.intermediate.apply(hidden, Some(self.activation), intermediate);
         self.output.product(intermediate, delta);
         self.output_norm.add_and_normalize(hidden, delta, &self.output.bias);
     }
@@ -165,14 +167,15 @@ struct Tensors<'a> {
     weights: &'a Weights,
     /// `bert.` or `roberta.` in files of a model with a task head.
     prefix: &'static str,
+    arithmetic: Arithmetic,
 }
 
 impl<'a> Tensors<'a> {
-    fn new(config: &'a EncoderConfig, weights: &'a Weights) -> Self {
+    fn new(config: &'a EncoderConfig, weights: &'a Weights, arithmetic: Arithmetic) -> Self {
         let has =
             |prefix: &&str| weights.contains(&format!("{prefix}embeddings.word_embeddings.weight"));
         let prefix = ["bert.", "roberta."].into_iter().find(has).unwrap_or("");
-        Self { config, weights, prefix }
+        Self { config, weights, prefix, arithmetic }
     }
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
@@ -199,7 +202,8 @@ impl<'a> Tensors<'a> {
 
     fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
         let weight = self.read(&format!("{name}.weight"), &[outputs, inputs])?;
-        Ok(Linear::new(&weight, self.read(&format!("{name}.bias"), &[outputs])?))
+        let bias = self.read(&format!("{name}.bias"), &[outputs])?;
+        Ok(Linear::of(self.arithmetic, &weight, bias))
     }
 
     fn qkv(&self, name: &str) -> Result<Linear> {
@@ -209,7 +213,7 @@ impl<'a> Tensors<'a> {
             weight.extend(self.read(&format!("{name}.{part}.weight"), &[hidden, hidden])?);
             bias.extend(self.read(&format!("{name}.{part}.bias"), &[hidden])?);
         }
-        Ok(Linear::new(&weight, bias))
+        Ok(Linear::of(self.arithmetic, &weight, bias))
     }
 
     /// Files of TensorFlow's time say `gamma` and `beta`.

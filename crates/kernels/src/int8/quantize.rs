@@ -54,7 +54,7 @@ kernel! {
             let per_one = if span > STEPS * f32::MIN_POSITIVE { STEPS / span } else { 0.0 };
             let offset = nearest(-least * per_one);
             for (step, x) in steps.iter_mut().zip(row) {
-                *step = (nearest(x * per_one + offset) - offset) as i16;
+                *step = nearest(x * per_one + f32::from(offset)) - offset;
             }
             steps[width..].fill(0);
             *scale = if per_one > 0.0 { span / STEPS } else { 0.0 };
@@ -86,12 +86,13 @@ fn range(row: &[f32]) -> (f32, f32) {
 
 /// The nearest of 0, 1 … 255.
 #[inline(always)]
-fn nearest(x: f32) -> f32 {
-    // Adding 1.5 · 2^23 leaves no bits for fractions, so the addition itself rounds.
+fn nearest(x: f32) -> i16 {
+    // Adding 1.5 · 2^23 leaves no bits for fractions, so the addition itself rounds, and the lowest bits are the
+    // number. A cast would cost more than all of the rest: it has to ask for NaN and for what does not fit.
     const ROUND: f32 = 12_582_912.0;
     let x = if x < STEPS { x } else { STEPS };
     let x = if x > 0.0 { x } else { 0.0 };
-    (x + ROUND) - ROUND
+    ((x + ROUND).to_bits() & 0xff) as i16
 }
 
 #[cfg(test)]
