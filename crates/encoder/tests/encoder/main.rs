@@ -5,5 +5,6 @@
 mod golden;
 mod goldens;
 mod hostile;
+mod int8;
 mod invariants;
 mod teacher;

@@ -69,17 +69,18 @@ fn range(row: &[f32]) -> (f32, f32) {
     const LANES: usize = 16;
     let (whole, rest) = row.as_chunks::<LANES>();
     let (mut least, mut greatest) = ([0.0_f32; LANES], [0.0_f32; LANES]);
-    let mut take = |lane: usize, x: f32| {
-        least[lane] = if x < least[lane] { x } else { least[lane] };
-        greatest[lane] = if x > greatest[lane] { x } else { greatest[lane] };
-    };
     for chunk in whole {
-        for (lane, x) in chunk.iter().enumerate() {
-            take(lane, *x);
+        // Copies, since the compiler keeps only what nothing else points to in vector registers.
+        let (mut low, mut high) = (least, greatest);
+        for lane in 0..LANES {
+            low[lane] = if chunk[lane] < low[lane] { chunk[lane] } else { low[lane] };
+            high[lane] = if chunk[lane] > high[lane] { chunk[lane] } else { high[lane] };
         }
+        (least, greatest) = (low, high);
     }
     for (lane, x) in rest.iter().enumerate() {
-        take(lane, *x);
+        least[lane] = least[lane].min(*x);
+        greatest[lane] = greatest[lane].max(*x);
     }
     (least.into_iter().fold(0.0, f32::min), greatest.into_iter().fold(0.0, f32::max))
 }
