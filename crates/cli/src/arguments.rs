@@ -90,7 +90,7 @@ impl ModelArguments {
 
     /// The model, opened.
     pub(crate) fn open(&self, progress: &dyn Progress) -> hpd_files::Result<hpd_encoder::Model> {
-        let options = OpenOptions { max_seq_length: self.max_seq_length };
+        let options = OpenOptions { max_seq_length: self.max_seq_length, ..OpenOptions::default() };
         hpd_encoder::Model::open_with(&self.folder(progress)?, &options)
     }
 }

@@ -113,7 +113,8 @@ impl TeacherArgument {
     fn open(&self) -> Result<Teacher> {
         match self {
             Self::Model { folder, name, max_seq_length } => {
-                let opening = OpenOptions { max_seq_length: *max_seq_length };
+                let opening =
+                    OpenOptions { max_seq_length: *max_seq_length, ..OpenOptions::default() };
                 Teacher::model(name, folder, &opening, EncodeOptions::default())
             }
             Self::Vectors(path) => Teacher::vectors(path),
@@ -131,7 +132,11 @@ impl TeacherArgument {
     /// The model, when it runs here.
     pub(crate) fn model(&self) -> Result<Option<Model>> {
         let Self::Model { folder, max_seq_length, .. } = self else { return Ok(None) };
-        Model::open_with(folder, &OpenOptions { max_seq_length: *max_seq_length }).map(Some)
+        Model::open_with(
+            folder,
+            &OpenOptions { max_seq_length: *max_seq_length, ..OpenOptions::default() },
+        )
+        .map(Some)
     }
 
     /// The model folder that layers and vocabulary can be taken from.

@@ -1,8 +1,8 @@
 //! How fast a model encodes the lines of a file, and how much of the machine's arithmetic that is.
 //!
-//! `cargo run --release -p hpd-encoder --example encode_speed -- MODEL LINES [THREADS]`
+//! `cargo run --release -p hpd-encoder --example encode_speed -- MODEL LINES [THREADS] [f32|int8]`
 //!
-//! The peak is what `rten-gemm` reaches here on one product that stays in cache. Shares of it are taken in processor
+//! The peak is what `rten-gemm` reaches here in f32 on one product that stays in cache. Shares of it are taken in processor
 //! time where the system tells it (Linux), so that other programs on the machine hardly change them.
 
 #![allow(clippy::print_stdout, reason = "the numbers are all it is for")]
@@ -10,20 +10,27 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hpd_encoder::{EncodeOptions, Folder, Model};
+use hpd_encoder::{Arithmetic, EncodeOptions, Folder, Model, OpenOptions};
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::Matrix;
 
 fn main() -> hpd_files::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, model, lines, threads @ ..] = arguments.as_slice() else {
-        return Err(hpd_files::Error::input("expected MODEL LINES [THREADS]"));
+    let [_, model, lines, rest @ ..] = arguments.as_slice() else {
+        return Err(hpd_files::Error::input("expected MODEL LINES [THREADS] [f32|int8]"));
     };
-    let threads = threads.first().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let arithmetic = match rest.get(1).map(String::as_str) {
+        Some("int8") => Arithmetic::Int8,
+        _ => Arithmetic::Float32,
+    };
+    let threads = rest.first().and_then(|n| n.parse().ok()).unwrap_or(1);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().ok();
     let opening = Instant::now();
-    let model = Model::open(Path::new(model))?;
-    println!("opened in {:.2} s", opening.elapsed().as_secs_f64());
+    let model = Model::open_with(
+        Path::new(model),
+        &OpenOptions { arithmetic: Some(arithmetic), ..Default::default() },
+    )?;
+    println!("opened for {arithmetic:?} in {:.2} s", opening.elapsed().as_secs_f64());
     let text =
         std::fs::read_to_string(lines).map_err(|e| hpd_files::Error::io("read", lines, e))?;
     let texts: Vec<&str> = text.lines().collect();
@@ -43,7 +50,7 @@ fn main() -> hpd_files::Result<()> {
             (0..tokens.len()).map(|i| operations(model.folder(), tokens.text(i).len())).sum();
         println!(
             "round {round}: {:.0} sentences/s, {:.0} tokens/s; a busy core: {:.0} sentences/s, {:.1} of {peak:.1} \
-             GFLOP/s = {:.1} %, tokenizing {:.1} %",
+             G/s = {:.1} %, tokenizing {:.1} %",
             texts.len() as f64 / seconds,
             embeddings.tokens as f64 / seconds,
             texts.len() as f64 / busy,

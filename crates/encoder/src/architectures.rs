@@ -18,6 +18,8 @@ use hpd_files::Result;
 use serde_json::{Map, Value};
 
 use crate::config::{EncoderConfig, ModelType};
+use crate::linear::Arithmetic;
+use crate::tensors::Tensors;
 use crate::transformer::Transformer;
 use crate::weights::Weights;
 
@@ -43,15 +45,20 @@ pub(crate) fn names(model_type: &ModelType) -> &'static Names {
 }
 
 /// Reads all tensors and packs the matrices.
-pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Transformer> {
+pub(crate) fn read(
+    config: &EncoderConfig,
+    weights: &Weights,
+    arithmetic: Arithmetic,
+) -> Result<Transformer> {
+    let tensors = Tensors::new(config, weights, names(&config.model_type), arithmetic);
     match &config.model_type {
-        ModelType::Bert => bert::read(config, weights, None),
+        ModelType::Bert => bert::read(&tensors, None),
         ModelType::Roberta | ModelType::XlmRoberta => {
-            bert::read(config, weights, Some(config.pad_token_id))
+            bert::read(&tensors, Some(config.pad_token_id))
         }
-        ModelType::DistilBert => distilbert::read(config, weights),
-        ModelType::MpNet => mpnet::read(config, weights),
-        ModelType::ModernBert(shape) => modernbert::read(config, shape, weights),
+        ModelType::DistilBert => distilbert::read(&tensors),
+        ModelType::MpNet => mpnet::read(&tensors),
+        ModelType::ModernBert(shape) => modernbert::read(&tensors, shape),
         ModelType::StaticEmbedding | ModelType::Model2Vec => {
             static_embedding::read(config, weights)
         }

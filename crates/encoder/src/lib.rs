@@ -43,6 +43,7 @@ pub use config::{Activation, EncoderConfig, ModelType};
 pub use embeddings::Embeddings;
 pub use folder::{DenseActivation, DenseModule, Folder, HeadModule, Pooling, PoolingMode};
 pub use identity::Identity;
+pub use linear::Arithmetic;
 pub use model::{EncodeOptions, Model, OpenOptions};
 pub use precision::{Precision, Quantizer, Ranges};
 pub use prompt::Prompt;

@@ -1,17 +1,95 @@
-//! Matrix products with weights packed once.
+//! Matrix products with weights packed once, in f32 or in 8 bits.
 //!
 //! The only module that knows `rten-gemm`. A row of a product depends on that row alone: the library adds up each
-//! number in the same order whatever the number of rows and threads, so a text's vector has the same bits alone
-//! and in any batch.
+//! number in the same order whatever the number of rows and threads, and sums of whole numbers are exact, so a
+//! text's vector has the same bits alone and in any batch.
 
+mod int8;
+
+use hpd_files::Result;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
 use rten_tensor::Matrix;
 
+use crate::QuantizedMatrix;
+use crate::config::Activation;
+use crate::rows::{activate, add_bias};
+use crate::weights::Weights;
+use int8::Int8Matrix;
+
+/// Numbers in which a Transformer's matrix products are computed.
+///
+/// Layer norms, attention, embeddings and the head are in f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// f32, as the weights were trained.
+    #[default]
+    Float32,
+    /// Weights rounded to 8 bits by output, activations by token while they are computed.
+    Int8,
+}
+
 /// `y = x · Wᵀ`, with the bias kept beside it for whoever fuses it into the next row operation.
 pub(crate) struct Linear {
-    weight: PackedBMatrix<f32>,
+    weight: Weight,
     /// `[outputs]`, zeros when the layer has none.
     pub(crate) bias: Vec<f32>,
+}
+
+/// The weights of a layer as they are read, `[outputs, inputs]`.
+pub(crate) enum Unpacked {
+    Float32(Vec<f32>),
+    Int8(QuantizedMatrix),
+}
+
+impl Unpacked {
+    /// Tensor `name` in the numbers of `arithmetic`.
+    pub(crate) fn read(
+        weights: &Weights,
+        name: &str,
+        shape: [usize; 2],
+        arithmetic: Arithmetic,
+    ) -> Result<Self> {
+        match arithmetic {
+            Arithmetic::Float32 => weights.tensor(name, &shape).map(Self::Float32),
+            Arithmetic::Int8 => weights.quantized(name, shape).map(Self::Int8),
+        }
+    }
+
+    /// The outputs of all, one after another; all have the same inputs and the same kind of numbers.
+    pub(crate) fn stacked(weights: Vec<Self>) -> Self {
+        let (mut floats, mut values, mut scales, mut columns) = (vec![], vec![], vec![], None);
+        for weight in weights {
+            match weight {
+                Self::Float32(weight) => floats.extend(weight),
+                Self::Int8(weight) => {
+                    values.extend(weight.values);
+                    scales.extend(weight.scales);
+                    columns = Some(weight.columns);
+                }
+            }
+        }
+        match columns {
+            Some(columns) => Self::Int8(QuantizedMatrix { values, scales, columns }),
+            None => Self::Float32(floats),
+        }
+    }
+
+    /// Cuts off the outputs from `output` on, of `inputs` numbers each.
+    pub(crate) fn split_off(&mut self, output: usize, inputs: usize) -> Self {
+        match self {
+            Self::Float32(weight) => Self::Float32(weight.split_off(output * inputs)),
+            Self::Int8(weight) => Self::Int8(QuantizedMatrix {
+                values: weight.values.split_off(output * inputs),
+                scales: weight.scales.split_off(output),
+                columns: weight.columns,
+            }),
+        }
+    }
+}
+
+enum Weight {
+    Float32(PackedBMatrix<f32>),
+    Int8(Int8Matrix),
 }
 
 impl Linear {
@@ -19,7 +97,25 @@ impl Linear {
     pub(crate) fn new(weight: &[f32], bias: Vec<f32>) -> Self {
         let inputs = weight.len() / bias.len();
         let transposed = view(weight, [inputs, bias.len()], [1, inputs]);
-        Self { weight: GemmExecutor::<f32>::default().prepack_b(transposed), bias }
+        let packed = GemmExecutor::<f32>::default().prepack_b(transposed);
+        Self { weight: Weight::Float32(packed), bias }
+    }
+
+    /// Packs weights that are rounded already.
+    pub(crate) fn quantized(weight: &QuantizedMatrix, bias: Vec<f32>) -> Self {
+        // Wider rows, which no model has, would not fit 32-bit sums.
+        if weight.columns > hpd_kernels::int8::MOST_INPUTS {
+            return Self::new(&weight.dequantize(), bias);
+        }
+        Self { weight: Weight::Int8(Int8Matrix::pack(weight)), bias }
+    }
+
+    /// Packs `weight` in the numbers it was read in.
+    pub(crate) fn pack(weight: &Unpacked, bias: Vec<f32>) -> Self {
+        match weight {
+            Unpacked::Float32(weight) => Self::new(weight, bias),
+            Unpacked::Int8(weight) => Self::quantized(weight, bias),
+        }
     }
 
     /// Width of the output.
@@ -32,16 +128,40 @@ impl Linear {
     /// # Shapes
     /// `x` is `[rows, inputs]`, `out` becomes `[rows, outputs]`.
     pub(crate) fn product(&self, x: &[f32], out: &mut Vec<f32>) {
-        let inputs = self.weight.rows();
-        let rows = x.len() / inputs;
-        out.resize(rows * self.outputs(), 0.0);
-        let x = view(x, [rows, inputs], [inputs, 1]);
-        multiply(x, GemmInputB::Packed(&self.weight), 1.0, out);
+        match &self.weight {
+            Weight::Float32(weight) => product(weight, x, out),
+            Weight::Int8(weight) => weight.apply(x, &[], None, out),
+        }
+    }
+
+    /// Writes `activation(x · Wᵀ + bias)` to `out`.
+    ///
+    /// # Shapes
+    /// As [`Linear::product`].
+    pub(crate) fn apply(&self, x: &[f32], activation: Option<Activation>, out: &mut Vec<f32>) {
+        match &self.weight {
+            Weight::Int8(weight) => weight.apply(x, &self.bias, activation, out),
+            Weight::Float32(weight) => {
+                product(weight, x, out);
+                match activation {
+                    Some(activation) => activate(out, &self.bias, activation),
+                    None => add_bias(out, &self.bias),
+                }
+            }
+        }
     }
 }
 
+fn product(weight: &PackedBMatrix<f32>, x: &[f32], out: &mut Vec<f32>) {
+    let (inputs, outputs) = (weight.rows(), weight.cols());
+    let rows = x.len() / inputs;
+    out.resize(rows * outputs, 0.0);
+    let x = view(x, [rows, inputs], [inputs, 1]);
+    multiply(x, GemmInputB::Packed(weight), 1.0, out);
+}
+
 /// A matrix within a slice: row `i`, column `j` is `data[i * strides[0] + j * strides[1]]`.
-pub(crate) fn view(data: &[f32], shape: [usize; 2], strides: [usize; 2]) -> Matrix<'_> {
+pub(crate) fn view<T>(data: &[T], shape: [usize; 2], strides: [usize; 2]) -> Matrix<'_, T> {
     #[expect(
         clippy::expect_used,
         reason = "every caller cuts its strides from the same widths as its slice"

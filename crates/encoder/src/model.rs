@@ -7,10 +7,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result};
+use hpd_kernels::Level;
 use rayon::prelude::*;
 
 use crate::folder::Folder;
 use crate::head::Head;
+use crate::linear::Arithmetic;
 use crate::rows::normalize_length;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::transformer::{Scratch, Transformer};
@@ -22,6 +24,8 @@ use crate::{Embeddings, Identity, Prompt, blocks};
 pub struct OpenOptions {
     /// Truncates at this many tokens instead of the folder's `max_seq_length`.
     pub max_seq_length: Option<usize>,
+    /// In which numbers the Transformer's matrix products are computed; `None` for those the folder stores.
+    pub arithmetic: Option<Arithmetic>,
 }
 
 /// How to encode. The defaults give what sentence-transformers' `encode` gives.
@@ -61,19 +65,24 @@ impl Model {
     /// Opens a folder with options.
     ///
     /// # Errors
-    /// As [`Model::open`].
+    /// As [`Model::open`], and when `HPD_SIMD` names no vector instructions of this CPU.
     ///
     /// # Cost
     /// Reads all tensors once and packs the matrices for multiplication.
     pub fn open_with(folder: &Path, options: &OpenOptions) -> Result<Self> {
+        Level::chosen().map_err(|error| {
+            Error::input(error.to_string()).hint("unset it to use the fastest there are")
+        })?;
         let folder = Folder::open(folder)?;
         let tokenizer = Tokenizer::of(&folder, options.max_seq_length)?;
         let weights: Vec<Weights> = std::iter::once(&folder.transformer)
             .chain(folder.dense().map(|dense| &dense.path))
             .map(|path| Weights::open(path))
             .collect::<Result<_>>()?;
+        let stored = if weights[0].is_int8() { Arithmetic::Int8 } else { Arithmetic::Float32 };
+        let arithmetic = options.arithmetic.unwrap_or(stored);
         Ok(Self {
-            transformer: Transformer::read(&folder.config, &weights[0])?,
+            transformer: Transformer::read(&folder.config, &weights[0], arithmetic)?,
             head: Head::new(&folder, &weights[1..])?,
             identity: Identity::written(&folder)?.map_or_else(OnceLock::new, OnceLock::from),
             weights,

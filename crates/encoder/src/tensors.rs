@@ -4,7 +4,7 @@ use hpd_files::Result;
 
 use crate::architectures::Names;
 use crate::config::EncoderConfig;
-use crate::linear::Linear;
+use crate::linear::{Arithmetic, Linear, Unpacked};
 use crate::rows::LayerNorm;
 use crate::table::Table;
 use crate::weights::Weights;
@@ -13,15 +13,22 @@ use crate::weights::Weights;
 pub(crate) struct Tensors<'a> {
     pub(crate) config: &'a EncoderConfig,
     weights: &'a Weights,
+    arithmetic: Arithmetic,
+    names: &'a Names,
     /// In front of every name, in files of a model with a task head.
     prefix: &'static str,
 }
 
 impl<'a> Tensors<'a> {
-    pub(crate) fn new(config: &'a EncoderConfig, weights: &'a Weights, names: &Names) -> Self {
+    pub(crate) fn new(
+        config: &'a EncoderConfig,
+        weights: &'a Weights,
+        names: &'a Names,
+        arithmetic: Arithmetic,
+    ) -> Self {
         let has = |prefix: &&&str| weights.contains(&format!("{prefix}{}", names.words));
         let prefix = names.prefixes.iter().find(has).copied().unwrap_or("");
-        Self { config, weights, prefix }
+        Self { config, weights, arithmetic, names, prefix }
     }
 
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
@@ -29,8 +36,8 @@ impl<'a> Tensors<'a> {
     }
 
     /// The words' vectors, `[vocabulary, hidden]`.
-    pub(crate) fn words(&self, names: &Names) -> Result<Table> {
-        let name = format!("{}{}", self.prefix, names.words);
+    pub(crate) fn words(&self) -> Result<Table> {
+        let name = format!("{}{}", self.prefix, self.names.words);
         Table::read(self.weights, &name, [self.config.vocab_size, self.config.hidden_size])
     }
 
@@ -47,8 +54,8 @@ impl<'a> Tensors<'a> {
         outputs: usize,
         has_bias: bool,
     ) -> Result<Linear> {
-        let weight = self.read(&format!("{name}.weight"), &[outputs, inputs])?;
-        Ok(Linear::new(&weight, self.bias(name, outputs, has_bias)?))
+        let weight = self.weight(name, inputs, outputs)?;
+        Ok(Linear::pack(&weight, self.bias(name, outputs, has_bias)?))
     }
 
     /// Several layers over the same input as one, their outputs side by side.
@@ -58,12 +65,32 @@ impl<'a> Tensors<'a> {
         inputs: usize,
         outputs: usize,
     ) -> Result<Linear> {
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        let (mut weights, mut bias) = (Vec::new(), Vec::new());
         for name in names {
-            weight.extend(self.read(&format!("{name}.weight"), &[outputs, inputs])?);
-            bias.extend(self.read(&format!("{name}.bias"), &[outputs])?);
+            weights.push(self.weight(name, inputs, outputs)?);
+            bias.extend(self.bias(name, outputs, true)?);
         }
-        Ok(Linear::new(&weight, bias))
+        Ok(Linear::pack(&Unpacked::stacked(weights), bias))
+    }
+
+    /// One tensor cut into two layers of `outputs` each.
+    pub(crate) fn halves(
+        &self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        has_bias: bool,
+    ) -> Result<(Linear, Linear)> {
+        let mut first = self.weight(name, inputs, 2 * outputs)?;
+        let mut first_bias = self.bias(name, 2 * outputs, has_bias)?;
+        let (second, second_bias) =
+            (first.split_off(outputs, inputs), first_bias.split_off(outputs));
+        Ok((Linear::pack(&first, first_bias), Linear::pack(&second, second_bias)))
+    }
+
+    fn weight(&self, name: &str, inputs: usize, outputs: usize) -> Result<Unpacked> {
+        let name = format!("{}{name}.weight", self.prefix);
+        Unpacked::read(self.weights, &name, [outputs, inputs], self.arithmetic)
     }
 
     pub(crate) fn norm(&self, name: &str) -> Result<LayerNorm> {

@@ -14,8 +14,8 @@ use crate::attention::placed::Placed;
 use crate::attention::rotary::Rotary;
 use crate::attention::{Attention, HeadScratch};
 use crate::config::{Activation, EncoderConfig};
-use crate::linear::Linear;
-use crate::rows::{LayerNorm, activate, add_bias, add_rows, multiply_rows};
+use crate::linear::{Arithmetic, Linear};
+use crate::rows::{LayerNorm, add_rows, multiply_rows};
 use crate::weights::Weights;
 use crate::words::Words;
 
@@ -95,8 +95,12 @@ struct SublayerScratch {
 
 impl Transformer {
     /// Reads all tensors and packs the matrices.
-    pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Self> {
-        architectures::read(config, weights)
+    pub(crate) fn read(
+        config: &EncoderConfig,
+        weights: &Weights,
+        arithmetic: Arithmetic,
+    ) -> Result<Self> {
+        architectures::read(config, weights, arithmetic)
     }
 
     pub(crate) fn new(words: Words, layers: Vec<Layer>) -> Self {
@@ -165,8 +169,7 @@ impl SelfAttention {
         delta: &mut Vec<f32>,
     ) {
         let SublayerScratch { qkv, context, head, .. } = scratch;
-        self.qkv.product(x, qkv);
-        add_bias(qkv, &self.qkv.bias);
+        self.qkv.apply(x, None, qkv);
         let heads = &self.heads;
         match &self.places {
             Places::InWords => heads.apply(qkv, offsets, head, context),
@@ -188,8 +191,7 @@ impl FeedForward {
     /// Writes to `delta` what the layer gives for `x`, without the last bias.
     fn apply(&self, x: &[f32], scratch: &mut SublayerScratch, delta: &mut Vec<f32>) {
         let SublayerScratch { intermediate, gate: factors, .. } = scratch;
-        self.inner.product(x, intermediate);
-        activate(intermediate, &self.inner.bias, self.activation);
+        self.inner.apply(x, Some(self.activation), intermediate);
         if let Some(gate) = &self.gate {
             gate.product(x, factors);
             multiply_rows(intermediate, factors, &gate.bias);

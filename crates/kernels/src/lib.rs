@@ -5,6 +5,8 @@
 #![allow(unsafe_code, reason = "this is the room for it; each block says why it is sound")]
 
 mod dot;
+pub mod int8;
+mod kernel;
 mod level;
 pub mod map;
 pub mod memory;
@@ -12,5 +14,5 @@ pub mod rows;
 mod top_k;
 
 pub use dot::{dot, dots, dots_at};
-pub use level::Level;
+pub use level::{Level, UnusableLevel};
 pub use top_k::{Scored, TopK};

@@ -10,11 +10,10 @@
 //!
 //! Letters: `n` rows or tokens, `width` numbers in a row.
 
-mod activation;
+pub(crate) mod activation;
 mod adamw;
 mod attention;
 mod dropout;
-mod kernel;
 mod norm;
 mod product;
 #[cfg(test)]
@@ -23,7 +22,7 @@ mod sums;
 
 pub use activation::{gelu, gelu_gradient};
 pub use adamw::{AdamW, adamw};
-pub use attention::{AttentionShape, attention, attention_gradient};
+pub use attention::{AttentionShape, attend, attention, attention_gradient};
 pub use dropout::Dropout;
 pub use norm::{LayerNormGradient, add_layer_norm, layer_norm_gradient};
 pub use sums::{add_row, column_sums, sum_of_squares};

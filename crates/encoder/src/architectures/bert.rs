@@ -4,11 +4,9 @@ use hpd_files::Result;
 
 use super::Names;
 use crate::attention::Attention;
-use crate::config::EncoderConfig;
 use crate::rows::add_bias;
 use crate::tensors::Tensors;
 use crate::transformer::{FeedForward, Layer, Norms, Places, SelfAttention, Transformer};
-use crate::weights::Weights;
 use crate::words::{Finish, Positions, Words};
 
 pub(crate) const NAMES: Names = Names {
@@ -18,12 +16,8 @@ pub(crate) const NAMES: Names = Names {
 };
 
 /// `padding` is the id after which RoBERTa's positions begin; BERT's begin at 0.
-pub(crate) fn read(
-    config: &EncoderConfig,
-    weights: &Weights,
-    padding: Option<u32>,
-) -> Result<Transformer> {
-    let tensors = Tensors::new(config, weights, &NAMES);
+pub(crate) fn read(tensors: &Tensors<'_>, padding: Option<u32>) -> Result<Transformer> {
+    let config = tensors.config;
     let hidden = config.hidden_size;
     let mut positions = tensors
         .read("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
@@ -34,8 +28,8 @@ pub(crate) fn read(
         Positions { table: positions, padding },
         tensors.norm("embeddings.LayerNorm")?,
     );
-    let table = tensors.words(&NAMES)?;
-    let layers = (0..config.num_hidden_layers).map(|index| layer(&tensors, index));
+    let table = tensors.words()?;
+    let layers = (0..config.num_hidden_layers).map(|index| layer(tensors, index));
     let words = Words::new(hidden, table, finish);
     Ok(Transformer::new(words, layers.collect::<Result<_>>()?))
 }

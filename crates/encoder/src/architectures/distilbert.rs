@@ -5,10 +5,8 @@ use serde_json::{Map, Value};
 
 use super::{Dialect, Names, set_missing};
 use crate::attention::Attention;
-use crate::config::EncoderConfig;
 use crate::tensors::Tensors;
 use crate::transformer::{FeedForward, Layer, Norms, Places, SelfAttention, Transformer};
-use crate::weights::Weights;
 use crate::words::{Finish, Positions, Words};
 
 pub(crate) const NAMES: Names = Names {
@@ -32,8 +30,8 @@ pub(crate) fn complete(fields: &mut Map<String, Value>) {
     fields.insert("type_vocab_size".to_owned(), 0.into());
 }
 
-pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Transformer> {
-    let tensors = Tensors::new(config, weights, &NAMES);
+pub(crate) fn read(tensors: &Tensors<'_>) -> Result<Transformer> {
+    let config = tensors.config;
     let hidden = config.hidden_size;
     let positions = tensors
         .read("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
@@ -41,8 +39,8 @@ pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Transfor
         Positions { table: positions, padding: None },
         tensors.norm("embeddings.LayerNorm")?,
     );
-    let table = tensors.words(&NAMES)?;
-    let layers = (0..config.num_hidden_layers).map(|index| layer(&tensors, index));
+    let table = tensors.words()?;
+    let layers = (0..config.num_hidden_layers).map(|index| layer(tensors, index));
     let words = Words::new(hidden, table, finish);
     Ok(Transformer::new(words, layers.collect::<Result<_>>()?))
 }

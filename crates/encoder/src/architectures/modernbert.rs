@@ -14,11 +14,9 @@ use super::{Dialect, Names, set_missing};
 use crate::attention::Attention;
 use crate::attention::rotary::Rotary;
 use crate::config::EncoderConfig;
-use crate::linear::Linear;
 use crate::rows::LayerNorm;
 use crate::tensors::Tensors;
 use crate::transformer::{FeedForward, Layer, Norms, Places, SelfAttention, Transformer};
-use crate::weights::Weights;
 use crate::words::{Finish, Words};
 
 pub(crate) const NAMES: Names = Names {
@@ -160,15 +158,11 @@ fn theta(rotation: &Value, layers: &str) -> Result<Option<Value>, String> {
     Ok(Some(rotation["rope_theta"].clone()).filter(|theta| !theta.is_null()))
 }
 
-pub(crate) fn read(
-    config: &EncoderConfig,
-    shape: &ModernBert,
-    weights: &Weights,
-) -> Result<Transformer> {
-    let tensors = Tensors::new(config, weights, &NAMES);
-    let reader = Reader { tensors: &tensors, shape };
+pub(crate) fn read(tensors: &Tensors<'_>, shape: &ModernBert) -> Result<Transformer> {
+    let config = tensors.config;
+    let reader = Reader { tensors, shape };
     let hidden = config.hidden_size;
-    let table = tensors.words(&NAMES)?;
+    let table = tensors.words()?;
     let words = Words::new(hidden, table, Finish::Norm(reader.norm("embeddings.norm")?));
     let final_norm = reader.norm("final_norm")?;
     let rotary = |theta| Arc::new(Rotary::new(theta, config.head_size(), config.max_tokens()));
@@ -204,7 +198,9 @@ impl Reader<'_> {
             places,
             output: self.tensors.linear_with(&of("attn.Wo"), hidden, hidden, has_bias)?,
         };
-        let (inner, gate) = self.inner_and_gate(&of("mlp.Wi"), hidden, wide)?;
+        // One tensor holds both, the inner matrix's rows first.
+        let (inner, gate) =
+            self.tensors.halves(&of("mlp.Wi"), hidden, wide, self.shape.mlp_bias)?;
         let output = self.tensors.linear_with(&of("mlp.Wo"), wide, hidden, self.shape.mlp_bias)?;
         let norms = Norms::Before {
             // The words come out of a norm already.
@@ -214,18 +210,6 @@ impl Reader<'_> {
         let feed_forward =
             FeedForward { inner, activation: config.hidden_act, gate: Some(gate), output };
         Ok(Layer { attention, feed_forward, norms })
-    }
-
-    /// One tensor holds both, the inner matrix's rows first.
-    fn inner_and_gate(&self, name: &str, hidden: usize, wide: usize) -> Result<(Linear, Linear)> {
-        let weight = self.tensors.read(&format!("{name}.weight"), &[2 * wide, hidden])?;
-        let mut inner_bias = vec![0.0; 2 * wide];
-        if self.shape.mlp_bias {
-            inner_bias = self.tensors.read(&format!("{name}.bias"), &[2 * wide])?;
-        }
-        let gate_bias = inner_bias.split_off(wide);
-        let (inner, gate) = weight.split_at(wide * hidden);
-        Ok((Linear::new(inner, inner_bias), Linear::new(gate, gate_bias)))
     }
 
     fn norm(&self, name: &str) -> Result<LayerNorm> {

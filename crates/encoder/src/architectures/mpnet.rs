@@ -9,10 +9,8 @@ use serde_json::{Map, Value};
 use super::Names;
 use crate::attention::Attention;
 use crate::attention::distances::{BUCKETS, DistanceBias};
-use crate::config::EncoderConfig;
 use crate::tensors::Tensors;
 use crate::transformer::{FeedForward, Layer, Norms, Places, SelfAttention, Transformer};
-use crate::weights::Weights;
 use crate::words::{Finish, Positions, Words};
 
 pub(crate) const NAMES: Names = Names {
@@ -39,8 +37,8 @@ pub(crate) fn complete(fields: &mut Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Transformer> {
-    let tensors = Tensors::new(config, weights, &NAMES);
+pub(crate) fn read(tensors: &Tensors<'_>) -> Result<Transformer> {
+    let config = tensors.config;
     let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
     let positions = tensors
         .read("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
@@ -48,10 +46,10 @@ pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Transfor
         Positions { table: positions, padding: Some(PADDING) },
         tensors.norm("embeddings.LayerNorm")?,
     );
-    let table = tensors.words(&NAMES)?;
+    let table = tensors.words()?;
     let buckets = tensors.read("encoder.relative_attention_bias.weight", &[BUCKETS, heads])?;
     let bias = Arc::new(DistanceBias::new(&buckets, heads, config.max_tokens()));
-    let layers = (0..config.num_hidden_layers).map(|index| layer(&tensors, index, &bias));
+    let layers = (0..config.num_hidden_layers).map(|index| layer(tensors, index, &bias));
     let words = Words::new(hidden, table, finish);
     Ok(Transformer::new(words, layers.collect::<Result<_>>()?))
 }

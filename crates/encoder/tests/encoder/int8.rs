@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use hpd_encoder::convert::{convert, quantize};
-use hpd_encoder::{EncodeOptions, Model, QuantizedMatrix, Weights};
+use hpd_encoder::{Arithmetic, EncodeOptions, Model, OpenOptions, QuantizedMatrix, Weights};
 use hpd_files::Error;
 use proptest::prelude::*;
 use safetensors::tensor::{TensorView, View};
@@ -28,7 +28,9 @@ fn in_8_bits(name: &str) -> TempDir {
 
 fn rows(folder: &Path) -> Vec<f32> {
     let texts = Golden::read(&fixtures().join("bert_mean/golden.json")).texts;
-    let model = Model::open(folder).unwrap();
+    // What is stored is the subject here, so both multiply in f32.
+    let options = OpenOptions { arithmetic: Some(Arithmetic::Float32), ..OpenOptions::default() };
+    let model = Model::open_with(folder, &options).unwrap();
     model.encode(&texts, &EncodeOptions::default()).unwrap().rows.data
 }
 

@@ -92,7 +92,12 @@ fn truncated_texts_are_counted() {
 #[test]
 fn a_length_asked_for_replaces_that_of_the_folder() {
     let folder = fixtures().join("bert_mean");
-    let open = |length| Model::open_with(&folder, &OpenOptions { max_seq_length: Some(length) });
+    let open = |length| {
+        Model::open_with(
+            &folder,
+            &OpenOptions { max_seq_length: Some(length), ..OpenOptions::default() },
+        )
+    };
     let short = open(3).unwrap().encode(&["bread rises"], &EncodeOptions::default()).unwrap();
     assert_eq!((short.tokens, short.truncated), (3, 1));
     let message = open(65).err().unwrap().to_string();

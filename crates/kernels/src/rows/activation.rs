@@ -1,13 +1,13 @@
 //! GELU, exact (by the error function, as BERT has it), and its derivative.
 
-use super::kernel::{kernel, multiply_add};
+use crate::kernel::{kernel, multiply_add};
 
 /// `e^x`, relative error below 2e-7; clamped to the range of normal numbers.
 ///
 /// # Source
 /// Cephes `expf`: `x = n·ln 2 + r`, a polynomial of degree 6 in `r`, and `n` put into the exponent's bits.
 #[inline(always)]
-pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
+pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // Adding and taking away 1.5 · 2^23 rounds to the nearest integer, which stays in the lowest bits.
@@ -42,12 +42,18 @@ fn error_function<const FUSED: bool>(x: f32) -> (f32, f32) {
     ((1.0 - p * t * bell).copysign(x), bell)
 }
 
+/// `x/2 · (1 + erf(x/√2))`.
+#[inline(always)]
+pub(crate) fn gelu_of<const FUSED: bool>(x: f32) -> f32 {
+    0.5 * x * (1.0 + error_function::<FUSED>(x).0)
+}
+
 kernel! {
     /// `output = x/2 · (1 + erf(x/√2))`, number by number; lengths must agree.
     pub fn gelu(x: &[f32], output: &mut [f32]) {
         assert_eq!(x.len(), output.len());
         for (x, y) in x.iter().zip(output) {
-            *y = 0.5 * x * (1.0 + error_function::<FUSED>(*x).0);
+            *y = gelu_of::<FUSED>(*x);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One step of AdamW as a single pass over parameter, gradient and both moments.
 
-use super::kernel::{kernel, multiply_add};
+use crate::kernel::{kernel, multiply_add};
 
 /// The numbers of one AdamW step, all that depend on the step already worked in.
 ///

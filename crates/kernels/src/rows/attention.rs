@@ -2,9 +2,9 @@
 
 use super::activation::exp;
 use super::dropout::Dropout;
-use super::kernel::kernel;
 use super::product::{Rows, product};
 use super::sums::{dot, sum_over};
+use crate::kernel::kernel;
 
 /// The sizes of one sentence's attention.
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +163,35 @@ kernel! {
 }
 
 kernel! {
+    /// [`attention`] for use rather than training: no probabilities are kept and none is dropped.
+    ///
+    /// # Shapes
+    /// - `qkv`: `[tokens, 3·width]`, a row is query, key, value
+    /// - `context`: `[tokens, width]`, written
+    /// - `scratch`: any; grows to what a head needs
+    pub fn attend(shape: &AttentionShape, qkv: &[f32], context: &mut [f32], scratch: &mut Vec<f32>) {
+        let (n, padded, stride) = (shape.tokens, shape.padded(), 3 * shape.width);
+        shape.check(qkv.len(), shape.probabilities(), context.len());
+        if n == 0 { return }
+        let head_width = shape.head_width();
+        let [keys, probabilities] = cut(scratch, [head_width * padded, n * padded]);
+        let scale = 1.0 / (head_width as f32).sqrt();
+        for head in 0..shape.heads {
+            let [query, key, value] = [0, 1, 2].map(|part| shape.columns(part, head));
+            transpose(qkv, stride, key, padded, keys);
+            let queries = Rows::new(&qkv[query.start..], stride);
+            product::<FUSED>(queries, Rows::new(keys, padded), [n, head_width, padded], probabilities, padded);
+            for row in probabilities.chunks_exact_mut(padded) {
+                softmax::<FUSED>(row, n, scale);
+            }
+            let values = Rows::new(&qkv[value.start..], stride);
+            let target = &mut context[query.start..];
+            product::<FUSED>(Rows::new(probabilities, padded), values, [n, n, head_width], target, shape.width);
+        }
+    }
+}
+
+kernel! {
     /// From the gradient at `context` to that at `qkv`.
     ///
     /// # Shapes
@@ -247,6 +276,11 @@ mod tests {
                 let mut scratch = vec![f32::NAN; 3];
                 attention(level, &shape, &qkv, &mut probabilities, &mut context, &mut scratch);
                 assert_close(&context, &twin.context, 2e-5);
+                if shape.dropout.is_none() {
+                    let mut found = vec![f32::NAN; n];
+                    attend(level, &shape, &qkv, &mut found, &mut scratch);
+                    assert_eq!(found, context);
+                }
                 let g = &gradient;
                 attention_gradient(level, &shape, &qkv, &probabilities, g, &mut at_qkv, &mut scratch);
                 assert_close(&at_qkv, &twin.at_qkv, 2e-5);
@@ -258,6 +292,7 @@ mod tests {
     fn a_sentence_without_tokens_is_left_alone() {
         let shape = AttentionShape { tokens: 0, heads: 2, width: 8, first_token: 0, dropout: None };
         attention(Level::best(), &shape, &[], &mut [], &mut [], &mut Vec::new());
+        attend(Level::best(), &shape, &[], &mut [], &mut Vec::new());
         attention_gradient(Level::best(), &shape, &[], &[], &[], &mut [], &mut Vec::new());
     }
 }

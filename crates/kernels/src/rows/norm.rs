@@ -1,7 +1,7 @@
 //! Layer norm over a sum of two inputs (the residual connection), and its gradient.
 
-use super::kernel::{kernel, multiply_add};
 use super::sums::sum_over;
+use crate::kernel::{kernel, multiply_add};
 
 /// Mean and reciprocal standard deviation of a row.
 #[inline(always)]

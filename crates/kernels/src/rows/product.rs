@@ -1,6 +1,6 @@
 //! Products of small matrices, as attention has them: too small for a library's packing to pay.
 
-use super::kernel::multiply_add;
+use crate::kernel::multiply_add;
 
 /// Rows of numbers inside a larger buffer: row `i` begins at `i · stride`.
 #[derive(Clone, Copy)]

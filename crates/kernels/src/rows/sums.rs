@@ -1,6 +1,6 @@
 //! Sums along rows and columns.
 
-use super::kernel::{kernel, multiply_add};
+use crate::kernel::{kernel, multiply_add};
 
 /// How many partial sums run side by side: without them the compiler may not reorder additions, so could not
 /// vectorise.

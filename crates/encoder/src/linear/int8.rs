@@ -1,0 +1,166 @@
+//! A weight in 8 bits, and whose product it is multiplied by: our kernels', or the library's where the CPU adds up
+//! bytes by itself (AVX-512 VNNI, ARM).
+//!
+//! The library's sums are right only where it does not use `vpmaddubsw`, which saturates; it says so itself. Its
+//! sums go through the same last step as ours, so both give the same bits.
+
+use std::cell::Cell;
+
+use hpd_kernels::Level;
+use hpd_kernels::int8::{self, PackedWeights, Product, QuantizedRows};
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix, QuantParams};
+
+use super::view;
+use crate::QuantizedMatrix;
+use crate::config::Activation;
+
+/// Bytes times signed bytes.
+type ByteExecutor = GemmExecutor<u8, i8, i32>;
+
+/// A packed weight.
+pub(super) enum Int8Matrix {
+    Ours(PackedWeights),
+    Library(LibraryMatrix),
+}
+
+/// A weight packed by the library, and the scales of its outputs.
+pub(super) struct LibraryMatrix {
+    weight: PackedBMatrix<i8>,
+    scales: Vec<f32>,
+}
+
+/// What a product needs besides its result.
+#[derive(Default)]
+struct Scratch {
+    rows: QuantizedRows,
+    bytes: Vec<u8>,
+    sums: Vec<i32>,
+}
+
+thread_local! {
+    /// Taken out while in use: a thread that waits inside the library may be given another product meanwhile.
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+impl Int8Matrix {
+    /// Packs for whichever is faster on this CPU.
+    pub(super) fn pack(weight: &QuantizedMatrix) -> Self {
+        if !int8::is_native(Level::best()) && !ByteExecutor::default().may_saturate() {
+            return Self::Library(LibraryMatrix::pack(weight));
+        }
+        Self::Ours(PackedWeights::new(&weight.values, &weight.scales, weight.columns))
+    }
+
+    fn outputs(&self) -> usize {
+        match self {
+            Self::Ours(weights) => weights.outputs(),
+            Self::Library(matrix) => matrix.scales.len(),
+        }
+    }
+
+    fn inputs(&self) -> usize {
+        match self {
+            Self::Ours(weights) => weights.inputs(),
+            Self::Library(matrix) => matrix.weight.rows(),
+        }
+    }
+
+    /// Writes `activation(x · Wᵀ + bias)` to `out`; an empty bias is none.
+    ///
+    /// # Shapes
+    /// `x` is `[rows, inputs]`, `out` becomes `[rows, outputs]`.
+    pub(super) fn apply(
+        &self,
+        x: &[f32],
+        bias: &[f32],
+        activation: Option<Activation>,
+        out: &mut Vec<f32>,
+    ) {
+        let level = Level::best();
+        let activation = activation.map_or(int8::Activation::Identity, kernels_name);
+        let mut scratch = SCRATCH.take();
+        int8::quantize(level, x, self.inputs(), &mut scratch.rows);
+        out.resize(scratch.rows.scales.len() * self.outputs(), 0.0);
+        match self {
+            Self::Ours(weights) => {
+                let rows = &scratch.rows;
+                int8::product(level, Product { rows, weights, bias, activation }, out);
+            }
+            Self::Library(matrix) => {
+                matrix.sum(&mut scratch);
+                let Scratch { rows, sums, .. } = &scratch;
+                int8::finish(level, sums, &rows.scales, &matrix.scales, bias, activation, out);
+            }
+        }
+        SCRATCH.set(scratch);
+    }
+}
+
+impl LibraryMatrix {
+    fn pack(weight: &QuantizedMatrix) -> Self {
+        let shape = [weight.columns, weight.scales.len()];
+        let transposed = view(&weight.values, shape, [1, weight.columns]);
+        Self {
+            weight: ByteExecutor::default().prepack_b(transposed),
+            scales: weight.scales.clone(),
+        }
+    }
+
+    /// Makes bytes of `scratch.rows` and leaves their products' sums in `scratch.sums`.
+    fn sum(&self, scratch: &mut Scratch) {
+        let Scratch { rows, bytes, sums } = scratch;
+        let (n, width) = (rows.scales.len(), rows.width);
+        bytes.clear();
+        for (row, zero) in rows.values.chunks_exact(rows.stride()).zip(&rows.zeros) {
+            bytes.extend(row[..width].iter().map(|step| (step + i16::from(*zero)) as u8));
+        }
+        sums.resize(n * self.scales.len(), 0);
+        let options = GemmOptions {
+            a_quant: Some(QuantParams { zero_point: &rows.zeros }),
+            ..GemmOptions::default()
+        };
+        let a = GemmInputA::Unpacked(view(bytes, [n, width], [width, 1]));
+        let result =
+            ByteExecutor::default().gemm(sums, a, GemmInputB::Packed(&self.weight), options);
+        #[expect(clippy::expect_used, reason = "shapes were checked when the tensors were read")]
+        result.expect("shapes agree");
+    }
+}
+
+fn kernels_name(activation: Activation) -> int8::Activation {
+    match activation {
+        Activation::Gelu => int8::Activation::Gelu,
+        Activation::GeluNew => int8::Activation::GeluTanh,
+        Activation::Relu => int8::Activation::Relu,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wave(count: usize, frequency: f32) -> Vec<f32> {
+        (0..count).map(|i| (i as f32 * frequency).sin() * (1.0 + (i % 7) as f32)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn the_librarys_products_are_ours(
+            (inputs, outputs, rows) in (1_usize..90, 1_usize..50, 0_usize..20),
+            activation in prop::option::of(prop::sample::select(vec![Activation::Gelu, Activation::Relu])),
+        ) {
+            let mut weight = QuantizedMatrix::quantize(&wave(inputs * outputs, 0.37), inputs);
+            // Half of the range, so that the sums are right where the library's instructions saturate too.
+            weight.values.iter_mut().for_each(|value| *value /= 2);
+            let ours = PackedWeights::new(&weight.values, &weight.scales, inputs);
+            let (x, bias) = (wave(rows * inputs, 0.61), wave(outputs, 1.3));
+            let (mut expected, mut found) = (Vec::new(), Vec::new());
+            Int8Matrix::Ours(ours).apply(&x, &bias, activation, &mut expected);
+            Int8Matrix::Library(LibraryMatrix::pack(&weight)).apply(&x, &bias, activation, &mut found);
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
