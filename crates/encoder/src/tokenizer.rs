@@ -34,8 +34,8 @@ pub struct Tokenizer {
 }
 
 enum Engine {
-    WordPiece(WordPiece),
-    Library(Library),
+    WordPiece(Box<WordPiece>),
+    Library(Box<Library>),
 }
 
 /// Which end of a text that is too long is lost.
@@ -219,13 +219,13 @@ impl Engine {
                 .hint("a folder with `vocab.txt` only gets one from `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` in Python")
         })?;
         if let Some(wordpiece) = WordPiece::read(&bytes, lower_case).filter(|_| !is_static) {
-            return Ok(Self::WordPiece(wordpiece));
+            return Ok(Self::WordPiece(Box::new(wordpiece)));
         }
         let library = Library::read(&bytes, lower_case, !is_static).map_err(|e| {
             Error::model(format!("`{}` is not a tokenizer that can be used", path.display()))
                 .caused_by(e)
         })?;
-        Ok(Self::Library(library))
+        Ok(Self::Library(Box::new(library)))
     }
 
     /// The token with the largest id.

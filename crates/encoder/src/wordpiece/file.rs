@@ -70,11 +70,10 @@ enum BertPreTokenizer {
 #[derive(Deserialize)]
 #[serde(tag = "type", deny_unknown_fields)]
 enum Frame {
-    BertProcessing {
-        sep: (String, u32),
-        cls: (String, u32),
-    },
-    RobertaProcessing {
+    #[serde(rename = "BertProcessing")]
+    Bert { sep: (String, u32), cls: (String, u32) },
+    #[serde(rename = "RobertaProcessing")]
+    Roberta {
         sep: (String, u32),
         cls: (String, u32),
         #[serde(rename = "trim_offsets")]
@@ -82,7 +81,8 @@ enum Frame {
         #[serde(rename = "add_prefix_space")]
         _add_prefix_space: bool,
     },
-    TemplateProcessing {
+    #[serde(rename = "TemplateProcessing")]
+    Template {
         single: Vec<Part>,
         #[serde(rename = "pair")]
         _pair: Vec<Part>,
@@ -234,10 +234,10 @@ impl Frame {
     /// Ids before and behind the text; nothing if it is not there once, or there are none.
     fn ids(&self) -> Option<(Vec<u32>, Vec<u32>)> {
         let (single, special_tokens) = match self {
-            Self::BertProcessing { sep, cls } | Self::RobertaProcessing { sep, cls, .. } => {
+            Self::Bert { sep, cls } | Self::Roberta { sep, cls, .. } => {
                 return Some((vec![cls.1], vec![sep.1]));
             }
-            Self::TemplateProcessing { single, special_tokens, .. } => (single, special_tokens),
+            Self::Template { single, special_tokens, .. } => (single, special_tokens),
         };
         let text = single.iter().position(|part| matches!(part, Part::Sequence { .. }))?;
         let ids = |parts: &[Part]| {
