@@ -39,7 +39,9 @@ impl QuantizedMatrix {
 
     /// The numbers it stands for, `[rows, columns]`.
     pub fn dequantize(&self) -> Vec<f32> {
-        (0..self.scales.len()).flat_map(|row| self.row(row)).collect()
+        let mut numbers = Vec::with_capacity(self.values.len());
+        (0..self.scales.len()).for_each(|row| numbers.extend(self.row(row)));
+        numbers
     }
 }
 
