@@ -95,7 +95,9 @@ pub(crate) fn matrix(
         ));
     }
     let values: &[i8] = bytemuck::cast_slice(bytes);
-    if let Some(at) = values.iter().position(|value| *value == i8::MIN) {
+    // Looking whether is several times faster than looking where.
+    if values.contains(&i8::MIN) {
+        let at = values.iter().position(|value| *value == i8::MIN).unwrap_or_default();
         return refuse(format!("holds -128 at position {at}, expected -127 to 127"));
     }
     Ok(QuantizedMatrix { values: values.to_vec(), scales, columns })

@@ -23,7 +23,11 @@ impl QuantizedMatrix {
     /// # Shapes
     /// `weights` is `[rows, columns]`, finite numbers.
     pub fn quantize(weights: &[f32], columns: usize) -> Self {
-        let scale = |row: &[f32]| row.iter().fold(0.0_f32, |most, x| most.max(x.abs())) / LARGEST;
+        let scale = |row: &[f32]| {
+            let scale = row.iter().fold(0.0_f32, |most, x| most.max(x.abs())) / LARGEST;
+            // Of the largest floats there are, the scale may have been rounded up past what can be multiplied back.
+            if (scale * LARGEST).is_finite() { scale } else { scale.next_down() }
+        };
         let scales: Vec<f32> = weights.chunks_exact(columns).map(scale).collect();
         let rows = weights.chunks_exact(columns).zip(&scales);
         let values = rows.flat_map(|(row, scale)| row.iter().map(|x| round(*x, *scale))).collect();
@@ -39,7 +43,9 @@ impl QuantizedMatrix {
 
     /// The numbers it stands for, `[rows, columns]`.
     pub fn dequantize(&self) -> Vec<f32> {
-        (0..self.scales.len()).flat_map(|row| self.row(row)).collect()
+        let mut numbers = Vec::with_capacity(self.values.len());
+        (0..self.scales.len()).for_each(|row| numbers.extend(self.row(row)));
+        numbers
     }
 }
 

@@ -1,4 +1,5 @@
 //! An old model folder, pickled weights and all, becomes one that gives the same vectors.
+#![allow(clippy::unwrap_used, reason = "a test's panic is its message")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
