@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use hpd_kernels::Level;
 use hpd_kernels::int8::{self, PackedWeights, Product, QuantizedRows};
-use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix, QuantParams};
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
 
 use super::view;
 use crate::QuantizedMatrix;
@@ -23,10 +23,14 @@ pub(super) enum Int8Matrix {
     Library(LibraryMatrix),
 }
 
-/// A weight packed by the library, and the scales of its outputs.
+/// A weight packed by the library.
 pub(super) struct LibraryMatrix {
     weight: PackedBMatrix<i8>,
+    /// One an output.
     scales: Vec<f32>,
+    /// The sum of each output's weights: what a row's bytes count too much, for each step they are off from 0. The
+    /// library's own way to say this, `a_quant`, left such rows at 0 in version 0.27.
+    sums: Vec<i32>,
 }
 
 /// What a product needs besides its result.
@@ -103,6 +107,11 @@ impl LibraryMatrix {
         Self {
             weight: ByteExecutor::default().prepack_b(transposed),
             scales: weight.scales.clone(),
+            sums: weight
+                .values
+                .chunks_exact(weight.columns)
+                .map(|row| row.iter().map(|value| i32::from(*value)).sum())
+                .collect(),
         }
     }
 
@@ -115,15 +124,16 @@ impl LibraryMatrix {
             bytes.extend(row[..width].iter().map(|step| (step + i16::from(*zero)) as u8));
         }
         sums.resize(n * self.scales.len(), 0);
-        let options = GemmOptions {
-            a_quant: Some(QuantParams { zero_point: &rows.zeros }),
-            ..GemmOptions::default()
-        };
         let a = GemmInputA::Unpacked(view(bytes, [n, width], [width, 1]));
-        let result =
-            ByteExecutor::default().gemm(sums, a, GemmInputB::Packed(&self.weight), options);
+        let b = GemmInputB::Packed(&self.weight);
+        let result = ByteExecutor::default().gemm(sums, a, b, GemmOptions::default());
         #[expect(clippy::expect_used, reason = "shapes were checked when the tensors were read")]
         result.expect("shapes agree");
+        for (row, zero) in sums.chunks_exact_mut(self.scales.len()).zip(&rows.zeros) {
+            for (sum, weights) in row.iter_mut().zip(&self.sums) {
+                *sum -= i32::from(*zero) * weights;
+            }
+        }
     }
 }
 
