@@ -105,6 +105,13 @@ impl Tokenizer {
         self.max_tokens
     }
 
+    /// The tokens it knows, by rising id, as its file writes them.
+    pub fn vocabulary(&self) -> Vec<String> {
+        let mut tokens: Vec<(String, u32)> = self.inner.get_vocab(true).into_iter().collect();
+        tokens.sort_unstable_by(|(a, i), (b, j)| (i, a).cmp(&(j, b)));
+        tokens.into_iter().map(|(token, _)| token).collect()
+    }
+
     /// Tokenises texts on rayon's current pool, in their order.
     ///
     /// # Errors
