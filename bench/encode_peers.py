@@ -26,6 +26,8 @@ import peers
 SINGLES = 256
 # Below this cosine to the f32 reference, on any text, an answer is not the model's: (least, mean) by precision.
 BOUNDS = {"f32": (0.99999, 0.99999), "bf16": (0.99, 0.999), "int8": (0.8, 0.97)}
+# What `hpd embed` needs to be told to compute in a precision, which `hpd bench encode` takes by name.
+EMBED_FLAGS = {"f32": [], "int8": ["--arithmetic", "int8"]}
 PACKAGES = ["torch", "transformers", "sentence-transformers", "tokenizers", "onnxruntime", "openvino", "nncf", "optimum",
             "optimum-onnx", "optimum-intel", "fastembed", "model2vec", "numpy"]
 
@@ -282,8 +284,8 @@ class Hpd:
         import numpy
 
         output = work / f"{self.path.stem}.{self.name.replace(' ', '.')}.npy"
-        own = [] if self.precision == "f32" else ["--compute", self.precision]
-        call = self.base + ["embed", *self.model, "--input", self.path, "--format", "text", "--output", output, "--overwrite", *own]
+        call = self.base + ["embed", *self.model, "--input", self.path, "--format", "text", "--output", output, "--overwrite"]
+        call += EMBED_FLAGS[self.precision]
         subprocess.run(call, check=True)
         return agreement(numpy.load(output), numpy.load(reference))
 

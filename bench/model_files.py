@@ -123,6 +123,7 @@ def fuse(folder, work):
 
 def quantize_onnx(work):
     """Dynamic int8, one scale a column; 7 bits where the processor's products would overflow (no VNNI)."""
+    from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     vnni = bool({"avx512_vnni", "avx_vnni"} & cpu_flags())
@@ -130,7 +131,9 @@ def quantize_onnx(work):
                            ("folder/onnx/model.onnx", "folder/onnx/model_int8.onnx")]:
         if (work / source).exists() and not done(work / target):
             quantize_dynamic(str(work / source), str(work / target), per_channel=True, reduce_range=not vnni,
-                             weight_type=QuantType.QInt8)
+                             weight_type=QuantType.QInt8,
+                             # The types of what fused operators give are not told by ONNX's own inference.
+                             extra_options={"DefaultTensorType": TensorProto.FLOAT})
 
 
 def convert_openvino(work):
