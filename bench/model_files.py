@@ -34,8 +34,8 @@ def max_tokens(folder):
     return json.loads(settings.read_text()).get("max_seq_length") or 512
 
 
-def make(folder, work, calibration):
-    """Makes all that is missing. Returns what could not be made, by name, with the reason."""
+def make(folder, work, calibration, names):
+    """Makes all that is missing for the peers of these names. Returns what could not be made, by name, with the reason."""
     folder, work = Path(folder), Path(work)
     missing = {}
     for name, step in [
@@ -47,6 +47,8 @@ def make(folder, work, calibration):
         ("fastembed", lambda: fastembed_folder(folder, work)),
         ("model2vec", lambda: distill_model2vec(folder, work)),
     ]:
+        if name == "model2vec" and name not in names:
+            continue  # The one that takes minutes.
         try:
             step()
         except Exception as error:  # A peer that does not install is left out, by name.

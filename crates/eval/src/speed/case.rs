@@ -1,22 +1,25 @@
 //! One sample of one case.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hpd_encoder::{EncodeOptions, Folder, Model, Tokens};
 use hpd_files::fingerprint::{Fingerprint, Fingerprinter};
 use hpd_files::{Error, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::machine::{self, Spent, timed};
+use super::machine::{self, Spent, repeated};
 use super::{Case, peak};
 
 /// Sentences that are encoded one at a time.
 const SINGLES: usize = 256;
 
+/// Few or fast texts are encoded again until so much time has passed.
+const LEAST: Duration = Duration::from_millis(300);
+
 /// What one round found out about a case.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
-    /// Encoding all texts, tokenising included.
+    /// Encoding all texts once, tokenising included.
     pub(super) encoding: Spent,
     /// Tokenising the same texts, by itself.
     pub(super) tokenizing: Spent,
@@ -32,7 +35,8 @@ pub(super) struct Sample {
     pub(super) p99: f64,
     /// Bytes.
     pub(super) peak_memory: Option<u64>,
-    pub(super) vectors: Fingerprint,
+    /// Fingerprints of the passes over the texts.
+    pub(super) vectors: Vec<Fingerprint>,
 }
 
 impl Sample {
@@ -59,7 +63,7 @@ impl Sample {
             p50: 1.0,
             p99: 1.0,
             peak_memory: None,
-            vectors,
+            vectors: vec![vectors],
         }
     }
 }
@@ -103,24 +107,22 @@ pub(super) fn sample(model: &Model, texts: &[String], case: Case, pools: &Pools)
     pool.install(|| model.encode(warm_up, &options))?;
 
     let peak = peak::peak(case.precision, &pools.single[..case.threads]);
-    let (tokens, tokenizing) = timed(case.threads, || {
+    let (tokens, tokenizing) = repeated(case.threads, LEAST, || {
         let batches = texts.chunks(case.batch);
-        batches
-            .map(|batch| pool.install(|| model.tokenizer().tokenize(batch)))
-            .collect::<Result<Vec<_>>>()
-    });
-    let tokens = tokens?;
+        let tokens = batches.map(|batch| pool.install(|| model.tokenizer().tokenize(batch)));
+        tokens.collect::<Result<Vec<_>>>()
+    })?;
+    let tokens = &tokens[0];
     machine::forget_peak_memory();
-    let mut fingerprinter = Fingerprinter::new();
-    let (done, encoding) = timed(case.threads, || -> Result<()> {
+    let (vectors, encoding) = repeated(case.threads, LEAST, || {
+        let mut fingerprinter = Fingerprinter::new();
         for batch in texts.chunks(case.batch) {
             let embeddings = pool.install(|| model.encode(batch, &options))?;
             // Hashing vectors takes a thousandth of making them.
             fingerprinter.add(bytemuck::cast_slice(&embeddings.rows.data));
         }
-        Ok(())
-    });
-    done?;
+        Ok(fingerprinter.finish())
+    })?;
     let peak_memory = machine::peak_memory();
     let latencies = single_latencies(model, texts, pool)?;
     Ok(Sample {
@@ -134,7 +136,7 @@ pub(super) fn sample(model: &Model, texts: &[String], case: Case, pools: &Pools)
         p50: latencies[SINGLES / 2],
         p99: latencies[SINGLES * 99 / 100],
         peak_memory,
-        vectors: fingerprinter.finish(),
+        vectors,
     })
 }
 

@@ -1,7 +1,9 @@
 //! What the system tells of this program: time on processors, and memory.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use hpd_files::Result;
 
 /// Seconds of one piece of work.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,26 @@ pub(super) fn timed<T>(threads: usize, work: impl FnOnce() -> T) -> (T, Spent) {
     let busy = processor_seconds().zip(before).map(|(now, before)| now - before);
     let busy = busy.filter(|busy| *busy > 0.0).unwrap_or(seconds * threads as f64);
     (result, Spent { seconds, busy })
+}
+
+/// Runs `work` again and again for at least so long, since the system counts processor time in steps of some
+/// milliseconds, and tells what one pass took.
+pub(super) fn repeated<T>(
+    threads: usize,
+    least: Duration,
+    mut work: impl FnMut() -> Result<T>,
+) -> Result<(Vec<T>, Spent)> {
+    let (passes, spent) = timed(threads, || {
+        let start = Instant::now();
+        let mut passes = vec![work()?];
+        while start.elapsed() < least {
+            passes.push(work()?);
+        }
+        Ok(passes)
+    });
+    let passes: Vec<T> = passes?;
+    let count = passes.len() as f64;
+    Ok((passes, Spent { seconds: spent.seconds / count, busy: spent.busy / count }))
 }
 
 /// Seconds that this program's living threads have spent on processors.
