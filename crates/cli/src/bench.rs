@@ -32,10 +32,11 @@ Examples:
   hpd bench encode --model student --tokens 128 --batch 1,32,1024 --json
 
 --threads takes several numbers here, to compare them; without it one thread and all cores are
-measured. Times hold tokenising, but not opening the model. Each number is the median of the rounds, in
-which all cases take turns. Single sentences, spread over the texts, give p50 and p99. GFLOP/s are those
-of the matrix products on a busy core, beside what products alone reach in the same run. Memory owes
-something to the other precisions, if there are several: measure one at a time for its own.
+measured. Times hold tokenising, but not opening the model. Each number is the median of the
+rounds, in which all cases take turns. Single sentences, spread over the texts, give p50 and p99.
+GFLOP/s are those of the matrix products on a busy core, beside what products alone reach in the
+same run. What one precision holds in memory may still be there when the next is measured: measure
+one at a time where memory matters.
 
 All rounds, threads and batches of a precision must give the same vectors, bit for bit.
 Exit status: 0 they did, 1 they did not, 2 error.";
