@@ -24,7 +24,8 @@ import model_files
 import peers
 
 SINGLES = 256
-# Below this cosine to the f32 reference, on any text, an answer is not the model's: (least, mean) by precision.
+# Below these cosines to the f32 reference an answer is not the model's: (least of all texts, mean) by precision.
+# They are wide for int8, so that they find mistakes and not quality, which the table shows.
 BOUNDS = {"f32": (0.99999, 0.99999), "bf16": (0.99, 0.999), "int8": (0.6, 0.97)}
 # What `hpd embed` needs to be told to compute in a precision, which `hpd bench encode` takes by name.
 EMBED_FLAGS = {"f32": [], "int8": ["--arithmetic", "int8"]}
