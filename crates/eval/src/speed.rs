@@ -305,7 +305,7 @@ fn gather(
 
 /// The numbers in order, from the other end in every second round.
 fn in_turn(numbers: Range<usize>, round: usize) -> Vec<usize> {
-    if round % 2 == 0 { numbers.collect() } else { numbers.rev().collect() }
+    if round.is_multiple_of(2) { numbers.collect() } else { numbers.rev().collect() }
 }
 
 impl Opening {
