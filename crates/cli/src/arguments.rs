@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use hpd_encoder::{OpenOptions, hub};
-use hpd_files::Progress;
+use hpd_encoder::{Arithmetic, OpenOptions, hub};
 use hpd_files::records::{Format, RecordOptions};
+use hpd_files::{Error, Progress};
 
 #[cfg(feature = "distill")]
 use crate::distill;
-use crate::{embed, evaluate, export, generate, index, inspect, search};
+use crate::{bench, embed, evaluate, export, generate, index, inspect, search};
 
 /// Makes a large sentence encoder small and puts it to work.
 #[derive(Debug, Parser)]
@@ -40,8 +40,28 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) quiet: bool,
     /// Threads to compute with [default: one per core]
-    #[arg(long, global = true, value_name = "N", env = "HPD_THREADS")]
-    pub(crate) threads: Option<usize>,
+    #[arg(long, global = true, value_name = "N", env = "HPD_THREADS", value_delimiter = ',')]
+    pub(crate) threads: Vec<usize>,
+}
+
+impl Arguments {
+    /// The threads to start, `None` where nothing was said. Several numbers are for `hpd bench`, which compares
+    /// them.
+    ///
+    /// # Errors
+    /// When one is 0, or another verb is given several.
+    pub(crate) fn threads(&self) -> hpd_files::Result<Option<usize>> {
+        let threads = &self.global.threads;
+        if threads.contains(&0) {
+            return Err(Error::input("`--threads` is 0, but work needs at least 1"));
+        }
+        if threads.len() > 1 && !matches!(self.verb, Verb::Bench(_)) {
+            let count = threads.len();
+            return Err(Error::input(format!("`--threads` names {count} numbers, expected one"))
+                .hint("only `hpd bench` compares several"));
+        }
+        Ok(threads.iter().copied().max())
+    }
 }
 
 /// One verb, one file.
@@ -60,6 +80,8 @@ pub(crate) enum Verb {
     Search(search::Arguments),
     /// Tell what a model folder, store or run is
     Inspect(inspect::Arguments),
+    /// Measure how fast a model is on this machine
+    Bench(bench::Arguments),
     /// Convert a model folder
     Export(export::Arguments),
     /// Print a shell completion script
@@ -80,6 +102,9 @@ pub(crate) struct ModelArguments {
     /// Truncate texts at so many tokens [default: what the model folder says]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) max_seq_length: Option<usize>,
+    /// Numbers the model computes in, `float32` or `int8` [default: those its folder stores]
+    #[arg(long, value_name = "ARITHMETIC")]
+    pub(crate) arithmetic: Option<Arithmetic>,
 }
 
 impl ModelArguments {
@@ -90,7 +115,8 @@ impl ModelArguments {
 
     /// The model, opened.
     pub(crate) fn open(&self, progress: &dyn Progress) -> hpd_files::Result<hpd_encoder::Model> {
-        let options = OpenOptions { max_seq_length: self.max_seq_length, ..OpenOptions::default() };
+        let options =
+            OpenOptions { max_seq_length: self.max_seq_length, arithmetic: self.arithmetic };
         hpd_encoder::Model::open_with(&self.folder(progress)?, &options)
     }
 }

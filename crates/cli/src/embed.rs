@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hpd_encoder::{EncodeOptions, Precision, Prompt, Quantizer, Ranges};
+use hpd_encoder::{EncodeOptions, Model, Precision, Prompt, Quantizer, Ranges};
 use hpd_files::records::{Records, Source};
 use hpd_files::spool::{Settings, Spool, Standing};
 use hpd_files::vectors::{VectorFormat, VectorWriter, write_json_lines};
@@ -133,7 +133,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     let (rows, new_rows) = if to_stdout {
         print_vectors(&mut texts, arguments, width, ranges.as_ref(), terminal)?
     } else {
-        let settings = settings(arguments, &model.identity().weights, model.max_seq_length());
+        let settings = settings(arguments, &model);
         write_vectors(&mut texts, arguments, settings, width, ranges, terminal)?
     };
     terminal.finish();
@@ -185,12 +185,13 @@ fn format_of_output(arguments: &Arguments) -> Result<VectorFormat> {
 }
 
 /// What the rows depend on besides the texts. Precision is not among them: it is applied at the end.
-fn settings(arguments: &Arguments, weights: &str, max_seq_length: usize) -> Settings {
+fn settings(arguments: &Arguments, model: &Model) -> Settings {
     let records = arguments.records.options();
     let or_default = |value: Option<String>| value.unwrap_or_else(|| "the default".to_owned());
     let settings = [
-        ("the model's weights", weights.to_owned()),
-        ("--max-seq-length", max_seq_length.to_string()),
+        ("the model's weights", model.identity().weights.clone()),
+        ("--max-seq-length", model.max_seq_length().to_string()),
+        ("--arithmetic", model.arithmetic().to_string()),
         ("the prompt", format!("{:?}", arguments.prompt.prompt())),
         ("--dimensions", or_default(arguments.dimensions.map(|n| n.to_string()))),
         ("--normalize", arguments.normalize.to_string()),

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hpd_encoder::Model;
+use hpd_encoder::{Arithmetic, Model};
 use hpd_eval::evaluation::{Variant, evaluate, fit_pca};
 use hpd_eval::pca::Center;
 use hpd_eval::report::{ModelResults, Results, table};
@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// Truncate texts at so many tokens [default: what each model folder says]
     #[arg(long, value_name = "TOKENS")]
     max_seq_length: Option<usize>,
+    /// Numbers the model computes in, `float32` or `int8` [default: those its folder stores]
+    #[arg(long, value_name = "ARITHMETIC")]
+    arithmetic: Option<Arithmetic>,
     /// Sentence similarity: a folder of .tsv files with columns subset, score, sentence1, sentence2
     #[arg(long, value_name = "DIR", required_unless_present = "retrieval")]
     sts: Option<PathBuf>,
@@ -203,6 +206,7 @@ fn open(name: &str, arguments: &Arguments, terminal: &Terminal) -> Result<Model>
         model: name.to_owned(),
         revision: arguments.revision.clone(),
         max_seq_length: arguments.max_seq_length,
+        arithmetic: arguments.arithmetic,
     };
     model.open(terminal)
 }

@@ -4,6 +4,7 @@
 //! file. Data goes to stdout, talk to stderr. Exit 0 done, 1 "no" as an answer, 2 error; a closed pipe is no error.
 
 mod arguments;
+mod bench;
 mod columns;
 #[cfg(feature = "distill")]
 mod distill;
@@ -37,7 +38,7 @@ pub(crate) enum Answer {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let terminal = Terminal::new(&arguments.global);
-    match terminal.prepare(&arguments.global).and_then(|()| run(arguments.verb, &terminal)) {
+    match start(&arguments, &terminal).and_then(|()| run(&arguments, &terminal)) {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
         Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -48,17 +49,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb, terminal: &Terminal) -> Result<Answer> {
+fn start(arguments: &Arguments, terminal: &Terminal) -> Result<()> {
+    terminal.prepare(arguments.threads()?)
+}
+
+fn run(Arguments { global, verb }: &Arguments, terminal: &Terminal) -> Result<Answer> {
     match verb {
         #[cfg(feature = "distill")]
-        Verb::Distill(arguments) => distill::run(&arguments, terminal),
-        Verb::Evaluate(arguments) => evaluate::run(&arguments, terminal),
-        Verb::Embed(arguments) => embed::run(&arguments, terminal),
-        Verb::Index(arguments) => index::run(&arguments, terminal),
-        Verb::Search(arguments) => search::run(&arguments, terminal),
-        Verb::Inspect(arguments) => inspect::run(&arguments, terminal),
-        Verb::Export(arguments) => export::run(&arguments, terminal),
-        Verb::Completions(arguments) => generate::completions(&arguments),
-        Verb::Man(arguments) => generate::man(&arguments),
+        Verb::Distill(arguments) => distill::run(arguments, terminal),
+        Verb::Evaluate(arguments) => evaluate::run(arguments, terminal),
+        Verb::Embed(arguments) => embed::run(arguments, terminal),
+        Verb::Index(arguments) => index::run(arguments, terminal),
+        Verb::Search(arguments) => search::run(arguments, terminal),
+        Verb::Inspect(arguments) => inspect::run(arguments, terminal),
+        Verb::Bench(arguments) => bench::run(arguments, &global.threads, terminal),
+        Verb::Export(arguments) => export::run(arguments, terminal),
+        Verb::Completions(arguments) => generate::completions(arguments),
+        Verb::Man(arguments) => generate::man(arguments),
     }
 }

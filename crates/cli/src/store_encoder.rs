@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use clap::Args;
-use hpd_encoder::{EncodeOptions, Model, Prompt};
+use hpd_encoder::{Arithmetic, EncodeOptions, Model, Prompt};
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, ErrorKind, Progress, Result};
 use hpd_index::{Store, StoreModel, StoreSettings};
@@ -24,6 +24,9 @@ pub(crate) struct StoreArguments {
     /// Branch, tag or commit of a Hugging Face id
     #[arg(long, value_name = "REVISION", requires = "model")]
     revision: Option<String>,
+    /// Numbers the model computes in, `float32` or `int8` [default: those its folder stores]
+    #[arg(long, value_name = "ARITHMETIC")]
+    arithmetic: Option<Arithmetic>,
 }
 
 /// A model bound to the settings of one store.
@@ -63,8 +66,12 @@ impl StoreEncoder {
             Some(name) => (name.clone(), arguments.revision.clone()),
             None => (remembered.name.clone(), remembered.revision.clone()),
         };
-        let model =
-            ModelArguments { model: name, revision, max_seq_length: settings.max_seq_length };
+        let model = ModelArguments {
+            model: name,
+            revision,
+            max_seq_length: settings.max_seq_length,
+            arithmetic: arguments.arithmetic,
+        };
         let opened = model.open(progress).map_err(|error| match arguments.model {
             Some(_) => error,
             None => not_where_it_was(remembered, error),

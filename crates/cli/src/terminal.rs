@@ -23,13 +23,10 @@ impl Terminal {
         Self { json: global.json, quiet: global.quiet, bar: Mutex::new(None) }
     }
 
-    /// Sets up threads and signals.
-    pub(crate) fn prepare(&self, global: &Global) -> Result<()> {
-        if global.threads == Some(0) {
-            return Err(Error::input("`--threads` is 0, but work needs at least 1"));
-        }
+    /// Sets up threads, one per core where no number is given, and signals.
+    pub(crate) fn prepare(&self, threads: Option<usize>) -> Result<()> {
         let mut pool = rayon::ThreadPoolBuilder::new();
-        if let Some(threads) = global.threads {
+        if let Some(threads) = threads {
             pool = pool.num_threads(threads);
         }
         pool.build_global().map_err(|e| Error::input("cannot start the threads").caused_by(e))?;

@@ -13,6 +13,8 @@ use hpd_distill::student::{HeadShape, Student};
 use hpd_distill::train::{METRICS, Outcome, TrainingData, train};
 use hpd_encoder::{EncoderConfig, ModelType, Tokens};
 use hpd_files::{Result, Silent};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 
 const TEACHER_DIM: usize = 12;
 const SENTENCES: usize = 60;
@@ -267,7 +269,11 @@ fn layers_are_cut_from_a_folder_bit_for_bit() {
     let device = Device::flex().autodiff();
     let teacher = Student::fresh(config.clone(), head, 4, &device).unwrap();
     let tensors = teacher.tensors();
-    let named = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor));
+    let named = tensors.iter().map(|tensor| {
+        let bytes = bytemuck::cast_slice(&tensor.data);
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).unwrap();
+        (tensor.name.as_str(), view)
+    });
     let file = folder.path().join("model.safetensors");
     std::fs::write(file, safetensors::serialize(named, None).unwrap()).unwrap();
     let text = serde_json::to_string(&config).unwrap();

@@ -17,8 +17,8 @@ pub use modernbert::{LayerType, ModernBert};
 use hpd_files::Result;
 use serde_json::{Map, Value};
 
+use crate::arithmetic::Arithmetic;
 use crate::config::{EncoderConfig, ModelType};
-use crate::linear::Arithmetic;
 use crate::tensors::Tensors;
 use crate::transformer::Transformer;
 use crate::weights::Weights;

@@ -9,6 +9,7 @@
 //! [`EncoderConfig`] the Transformer's shape, [`Tokenizer`] texts to ids, [`Weights`] tensors by name.
 
 mod architectures;
+mod arithmetic;
 mod attention;
 mod blocks;
 pub mod checkpoint;
@@ -39,11 +40,11 @@ mod words;
 pub mod writer;
 
 pub use architectures::{LayerType, ModernBert};
+pub use arithmetic::Arithmetic;
 pub use config::{Activation, EncoderConfig, ModelType};
 pub use embeddings::Embeddings;
 pub use folder::{DenseActivation, DenseModule, Folder, HeadModule, Pooling, PoolingMode};
 pub use identity::Identity;
-pub use linear::Arithmetic;
 pub use model::{EncodeOptions, Model, OpenOptions};
 pub use precision::{Precision, Quantizer, Ranges};
 pub use prompt::Prompt;

@@ -11,22 +11,11 @@ use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix
 use rten_tensor::Matrix;
 
 use crate::QuantizedMatrix;
+use crate::arithmetic::Arithmetic;
 use crate::config::Activation;
 use crate::rows::{activate, add_bias};
 use crate::weights::Weights;
 use int8::Int8Matrix;
-
-/// Numbers in which a Transformer's matrix products are computed.
-///
-/// Layer norms, attention, embeddings and the head are in f32 either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// f32, as the weights were trained.
-    #[default]
-    Float32,
-    /// Weights rounded to 8 bits by output, activations by token while they are computed.
-    Int8,
-}
 
 /// `y = x · Wᵀ`, with the bias kept beside it for whoever fuses it into the next row operation.
 pub(crate) struct Linear {

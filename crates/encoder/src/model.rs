@@ -10,9 +10,9 @@ use hpd_files::{Error, Result};
 use hpd_kernels::Level;
 use rayon::prelude::*;
 
+use crate::arithmetic::Arithmetic;
 use crate::folder::Folder;
 use crate::head::Head;
-use crate::linear::Arithmetic;
 use crate::rows::normalize_length;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::transformer::{Scratch, Transformer};
@@ -43,6 +43,7 @@ pub struct EncodeOptions {
 pub struct Model {
     folder: Folder,
     tokenizer: Tokenizer,
+    arithmetic: Arithmetic,
     transformer: Transformer,
     head: Head,
     /// Kept for the fingerprint, which few callers ask for.
@@ -82,6 +83,7 @@ impl Model {
         let stored = if weights[0].is_int8() { Arithmetic::Int8 } else { Arithmetic::Float32 };
         let arithmetic = options.arithmetic.unwrap_or(stored);
         Ok(Self {
+            arithmetic,
             transformer: Transformer::read(&folder.config, &weights[0], arithmetic)?,
             head: Head::new(&folder, &weights[1..])?,
             identity: Identity::written(&folder)?.map_or_else(OnceLock::new, OnceLock::from),
@@ -110,6 +112,11 @@ impl Model {
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// In which numbers its matrix products are computed.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Whether its weights are stored in 8 bits.

@@ -3,8 +3,9 @@
 use hpd_files::Result;
 
 use crate::architectures::Names;
+use crate::arithmetic::Arithmetic;
 use crate::config::EncoderConfig;
-use crate::linear::{Arithmetic, Linear, Unpacked};
+use crate::linear::{Linear, Unpacked};
 use crate::rows::LayerNorm;
 use crate::table::Table;
 use crate::weights::Weights;

@@ -7,7 +7,7 @@
 pub(crate) mod library;
 mod model2vec;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hpd_files::{Error, Result};
 use rayon::prelude::*;
@@ -26,6 +26,7 @@ const CHUNK: usize = 32;
 
 /// A model folder's tokenizer.
 pub struct Tokenizer {
+    path: PathBuf,
     engine: Engine,
     max_tokens: usize,
     side: Side,
@@ -130,16 +131,19 @@ impl Tokenizer {
             Some(habits) => habits.unknown_id,
             None => settings.unknown_token().and_then(|token| engine.id(token)),
         };
-        let tokenizer = Self { engine, max_tokens, side: settings.side(), unknown_id, model2vec };
-        tokenizer.check_special_tokens(folder, &path)?;
+        let side = settings.side();
+        let tokenizer = Self { path, engine, max_tokens, side, unknown_id, model2vec };
+        tokenizer.check_special_tokens(folder)?;
         Ok(tokenizer)
     }
 
     /// The ids that frame a text stand in the file apart from the vocabulary.
-    fn check_special_tokens(&self, folder: &Folder, path: &Path) -> Result<()> {
+    fn check_special_tokens(&self, folder: &Folder) -> Result<()> {
         let frame = self.tokenize(&[""])?;
         match frame.ids.iter().find(|id| **id as usize >= folder.config.vocab_size) {
-            Some(id) => Err(mismatch(&format!("a special token has the id {id}"), folder, path)),
+            Some(id) => {
+                Err(mismatch(&format!("a special token has the id {id}"), folder, &self.path))
+            }
             None => Ok(()),
         }
     }
@@ -147,6 +151,18 @@ impl Tokenizer {
     /// Longest text in tokens, special ones included.
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
+    }
+
+    /// The tokens it knows, by rising id, as its file writes them.
+    ///
+    /// # Errors
+    /// When the file can no longer be read.
+    ///
+    /// # Cost
+    /// Reads the file again: few callers ask, and what tokenises keeps no such list.
+    pub fn vocabulary(&self) -> Result<Vec<String>> {
+        let library = Library::read(&read(&self.path)?, false, false);
+        Ok(library.map_err(|e| refused(&self.path, e))?.vocabulary())
     }
 
     /// Tokenises texts on rayon's current pool, in their order.
@@ -214,17 +230,12 @@ impl Tokenizer {
 impl Engine {
     fn open(path: &Path, folder: &Folder) -> Result<Self> {
         let (lower_case, is_static) = (folder.do_lower_case, folder.config.model_type.is_static());
-        let bytes = std::fs::read(path).map_err(|e| {
-            Error::io("read", path, e)
-                .hint("a folder with `vocab.txt` only gets one from `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` in Python")
-        })?;
+        let bytes = read(path)?;
         if let Some(wordpiece) = WordPiece::read(&bytes, lower_case).filter(|_| !is_static) {
             return Ok(Self::WordPiece(Box::new(wordpiece)));
         }
-        let library = Library::read(&bytes, lower_case, !is_static).map_err(|e| {
-            Error::model(format!("`{}` is not a tokenizer that can be used", path.display()))
-                .caused_by(e)
-        })?;
+        let library =
+            Library::read(&bytes, lower_case, !is_static).map_err(|e| refused(path, e))?;
         Ok(Self::Library(Box::new(library)))
     }
 
@@ -250,6 +261,18 @@ impl Engine {
             Self::Library(library) => library.id(token),
         }
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| {
+        Error::io("read", path, e)
+            .hint("a folder with `vocab.txt` only gets one from `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` in Python")
+    })
+}
+
+fn refused(path: &Path, error: tokenizers::Error) -> Error {
+    Error::model(format!("`{}` is not a tokenizer that can be used", path.display()))
+        .caused_by(error)
 }
 
 fn check_vocabulary(engine: &Engine, folder: &Folder, path: &Path) -> Result<()> {

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use hpd_files::Result;
 
 use crate::architectures;
+use crate::arithmetic::Arithmetic;
 use crate::attention::distances::DistanceBias;
 use crate::attention::placed::Placed;
 use crate::attention::rotary::Rotary;
 use crate::attention::{Attention, HeadScratch};
 use crate::config::{Activation, EncoderConfig};
-use crate::linear::{Arithmetic, Linear};
+use crate::linear::Linear;
 use crate::rows::{LayerNorm, add_rows, multiply_rows};
 use crate::weights::Weights;
 use crate::words::Words;

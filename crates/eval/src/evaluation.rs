@@ -224,6 +224,7 @@ impl Variant {
             space: model.identity().space.clone(),
             dimensions,
             max_seq_length: model.max_seq_length(),
+            arithmetic: model.arithmetic(),
             projection: self.projection(),
             ..ModelResults::default()
         })

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use hpd_encoder::Arithmetic;
 use serde::{Deserialize, Serialize};
 
 use crate::pca::{Center, Origin};
@@ -42,6 +43,9 @@ pub struct ModelResults {
     pub dimensions: usize,
     /// Texts were cut at so many tokens.
     pub max_seq_length: usize,
+    /// The numbers the model computed in.
+    #[serde(default)]
+    pub arithmetic: Arithmetic,
     /// The PCA between the model and its scores, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projection: Option<Projection>,
@@ -251,7 +255,7 @@ fn hundredfold(value: Option<f64>) -> String {
 }
 
 /// The first column to the left, the others to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

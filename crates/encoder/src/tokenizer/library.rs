@@ -58,6 +58,13 @@ impl Library {
         }
     }
 
+    /// All tokens by rising id.
+    pub(crate) fn vocabulary(&self) -> Vec<String> {
+        let mut tokens: Vec<(String, u32)> = self.inner.get_vocab(true).into_iter().collect();
+        tokens.sort_unstable_by(|(a, i), (b, j)| (i, a).cmp(&(j, b)));
+        tokens.into_iter().map(|(token, _)| token).collect()
+    }
+
     /// How many characters each token of the vocabulary has, in no order.
     pub(crate) fn token_lengths(&self) -> Vec<usize> {
         self.inner.get_vocab(true).keys().map(|token| token.chars().count()).collect()
