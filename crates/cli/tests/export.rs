@@ -16,9 +16,12 @@ fn with_int8() -> Workshop {
     shop
 }
 
-fn vectors(shop: &Workshop, model: &str) -> Vec<u8> {
-    let (texts, output) = (shop.texts(50), shop.name(&format!("{model}.npy")));
-    hpd(&["embed", "--model", &shop.name(model), "--input", &texts, "--output", &output]).stdout();
+fn vectors(shop: &Workshop, model: &str, arithmetic: &str) -> Vec<u8> {
+    let (texts, output) = (shop.texts(50), shop.name(&format!("{model}-{arithmetic}.npy")));
+    let mut words = vec!["embed", "--input", &texts, "--output", &output];
+    let model = shop.name(model);
+    words.extend(["--model", &model, "--arithmetic", arithmetic]);
+    hpd(&words).stdout();
     fs::read(output).expect("vectors were written")
 }
 
@@ -35,9 +38,12 @@ fn eight_bits_and_back_give_the_same_vectors() {
     assert!(!shop.path("int8/model.safetensors").exists());
     assert!(shop.path("float/model.safetensors").is_file());
     assert!(!shop.path("float/model.int8.safetensors").exists());
-    let int8 = vectors(&shop, "int8");
-    assert_eq!(int8, vectors(&shop, "float"));
-    assert_ne!(int8, vectors(&shop, "model"));
+    let exact = vectors(&shop, "model", "float32");
+    for arithmetic in ["float32", "int8"] {
+        let int8 = vectors(&shop, "int8", arithmetic);
+        assert_eq!(int8, vectors(&shop, "float", arithmetic));
+        assert_ne!(int8, exact);
+    }
 }
 
 #[test]

@@ -111,6 +111,7 @@ fn each_verb_says_what_it_did() {
     prompts             none
     default prompt      none
     parameters          25792
+    stored as           float
     bytes               [SIZE]
     weights             [FINGERPRINT]
     space               [FINGERPRINT]

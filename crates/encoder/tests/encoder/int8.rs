@@ -279,7 +279,7 @@ fn matrices_that_are_none() {
     };
     assert_says(&refused(vector), &[bias, "with the shape [36], expected rows and columns"]);
     let other = |tensors: &mut Tensors| tensors.get_mut(WORDS).unwrap().dtype = Dtype::U8;
-    assert_says(&refused(other), &[WORDS, "is of type U8, expected F32, F16 or BF16"]);
+    assert_says(&refused(other), &[WORDS, "is of type U8, expected F64, F32, F16 or BF16"]);
 }
 
 #[test]
