@@ -1,7 +1,7 @@
 //! Products in 8 bits: rows of activations, rounded row by row as they come, times weights that were rounded once.
 //!
 //! Why separate from `rows`: those passes mean one number at a time; here the numbers are whole, their sums
-//! exact, and only [`quantize`] and the last step ([`finish`]) know of f32.
+//! exact, and only [`quantize()`] and the last step ([`finish()`]) know of f32.
 //!
 //! `f32 rows ─quantize─> QuantizedRows ─product with PackedWeights─> whole sums ─scale, bias, activation─> f32 rows`
 //!
@@ -30,10 +30,10 @@ use crate::level::Instructions;
 /// Widest row whose sums fit 32 bits whatever the numbers are: `2^31 / (255 · 128)`.
 pub const MOST_INPUTS: usize = 65_536;
 
-/// Whether [`product`] uses the best instructions that `level` has for it.
+/// Whether [`product()`] uses the best instructions that `level` has for it.
 ///
 /// Not those of AVX-512 (VNNI) and ARM: no machine was at hand on which a kernel for them could have been run. There
-/// [`product`] works, but a library's sums with [`finish`] behind them are faster.
+/// [`product()`] works, but a library's sums with [`finish()`] behind them are faster.
 pub fn is_native(level: Level) -> bool {
     match level.0 {
         Instructions::Portable => true,

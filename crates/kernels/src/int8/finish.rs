@@ -19,7 +19,7 @@ pub enum Activation {
 }
 
 kernel! {
-    /// Turns sums that a library made into numbers, as [`product`](super::product) does with its own.
+    /// Turns sums that a library made into numbers, as [`product()`](super::product()) does with its own.
     ///
     /// # Shapes
     /// `sums`, `output`: `[n, outputs]`; `row_scales`: `[n]`; `scales`: `[outputs]`; `bias`:

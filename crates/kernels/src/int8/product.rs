@@ -9,7 +9,7 @@ use crate::level::Instructions;
 /// Rows that stay in a core's second cache while all weights pass by, for the widest rows of the usual models.
 const BAND: usize = 96;
 
-/// What [`product`] computes.
+/// What [`product()`] computes.
 #[derive(Clone, Copy, Debug)]
 pub struct Product<'a> {
     /// `[n, inputs]`.
