@@ -34,33 +34,48 @@ pub(super) fn peak(arithmetic: Arithmetic, pools: &[ThreadPool]) -> f64 {
     (2 * SIZE * SIZE * SIZE * products) as f64 / spent.busy
 }
 
-/// How many f32 products were done in [`DURATION`].
 fn multiply_f32() -> usize {
     let gemm = GemmExecutor::<f32>::default();
     let (a, mut out) = (vec![0.5; SIZE * SIZE], vec![0.0; SIZE * SIZE]);
-    let b = gemm.prepack_b(Matrix::from_data([SIZE, SIZE], a.as_slice()));
-    let start = Instant::now();
-    let mut products = 0;
-    while start.elapsed() < DURATION {
-        let a = GemmInputA::Unpacked(Matrix::from_data([SIZE, SIZE], a.as_slice()));
-        gemm.gemm(&mut out, a, GemmInputB::Packed(&b), GemmOptions::default()).ok();
-        products += 1;
-    }
-    products
+    let b = gemm.prepack_b(square(&a));
+    count(|| {
+        gemm.gemm(
+            &mut out,
+            GemmInputA::Unpacked(square(&a)),
+            GemmInputB::Packed(&b),
+            GemmOptions::default(),
+        )
+        .is_ok()
+    })
 }
 
-/// How many products of bytes were done in [`DURATION`], with whole numbers as the result.
+/// Bytes by signed bytes, with whole numbers as the result.
 fn multiply_int8() -> usize {
     let gemm = GemmExecutor::<u8, i8, i32>::default();
     let (a, weights, mut out) =
         (vec![3_u8; SIZE * SIZE], vec![5_i8; SIZE * SIZE], vec![0; SIZE * SIZE]);
-    let b = gemm.prepack_b(Matrix::from_data([SIZE, SIZE], weights.as_slice()));
+    let b = gemm.prepack_b(square(&weights));
+    count(|| {
+        gemm.gemm(
+            &mut out,
+            GemmInputA::Unpacked(square(&a)),
+            GemmInputB::Packed(&b),
+            GemmOptions::default(),
+        )
+        .is_ok()
+    })
+}
+
+fn square<T>(numbers: &[T]) -> Matrix<'_, T> {
+    Matrix::from_data([SIZE, SIZE], numbers)
+}
+
+/// How often `multiply` succeeded in [`DURATION`].
+fn count(mut multiply: impl FnMut() -> bool) -> usize {
     let start = Instant::now();
     let mut products = 0;
     while start.elapsed() < DURATION {
-        let a = GemmInputA::Unpacked(Matrix::from_data([SIZE, SIZE], a.as_slice()));
-        gemm.gemm(&mut out, a, GemmInputB::Packed(&b), GemmOptions::default()).ok();
-        products += 1;
+        products += usize::from(multiply());
     }
     products
 }
