@@ -30,7 +30,7 @@ fn main() {
 fn speeds(level: Level, [n, inputs, outputs]: [usize; 3], activation: Activation) -> [f64; 2] {
     let numbers: Vec<f32> = (0..n * inputs).map(|i| (i as f32 * 0.7).sin()).collect();
     let weights: Vec<i8> = (0..inputs * outputs).map(|i| (i * 89 % 255) as i8).collect();
-    let weights = PackedWeights::new(&weights, &vec![0.001; outputs], inputs);
+    let weights = PackedWeights::new(level, &weights, &vec![0.001; outputs], inputs);
     let bias = vec![0.1; outputs];
     let (mut rows, mut output) = (QuantizedRows::default(), vec![0.0; n * outputs]);
     let mut best = [f64::MAX; 2];

@@ -5,21 +5,24 @@
 //!
 //! `f32 rows ─quantize─> QuantizedRows ─product with PackedWeights─> whole sums ─scale, bias, activation─> f32 rows`
 //!
-//! A row is rounded to 256 steps between its least and its greatest number, 0 being one of them. The steps are held
-//! as `i16` counted from 0, so that a sum needs no correction and AVX2's `vpmaddwd` adds it up exactly; with a byte
-//! each and `vpmaddubsw` two products of large numbers would overflow its 16 bits. Sums fit `i32` up to
+//! A row is rounded to 256 steps between its least and its greatest number, 0 being one of them. The form in which
+//! steps and weights are held is the level's own ([`Form`]): `i16` counted from 0, so that a sum needs no correction
+//! and AVX2's `vpmaddwd` adds it up exactly (with a byte each and `vpmaddubsw` two products of large numbers would
+//! overflow its 16 bits), or bytes where `vpdpbusd` adds four of their products to 32 bits at once. Sums fit `i32` up to
 //! [`MOST_INPUTS`]. They are the same at every level, and a row's result does not depend on its neighbours.
 //!
 //! # Source
 //! Dynamic quantisation as in ONNX Runtime and `gemmlowp`: <https://arxiv.org/abs/1712.05877>, section 2.
 
 mod finish;
+mod form;
 mod product;
 mod quantize;
 mod tile;
 mod weights;
 
 pub use finish::{Activation, finish};
+use form::Form;
 pub use product::{Product, product};
 pub use quantize::{QuantizedRows, STEPS, quantize};
 pub use weights::PackedWeights;
@@ -32,15 +35,13 @@ pub const MOST_INPUTS: usize = 65_536;
 
 /// Whether [`product()`] uses the best instructions that `level` has for it.
 ///
-/// Not those of AVX-512 (VNNI) and ARM: no machine was at hand on which a kernel for them could have been run. There
-/// [`product()`] works, but a library's sums with [`finish()`] behind them are faster.
+/// Not those of ARM: no machine was at hand on which a kernel for them could have been run. There [`product()`] works,
+/// but a library's sums with [`finish()`] behind them are faster.
 pub fn is_native(level: Level) -> bool {
     match level.0 {
         Instructions::Portable => true,
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 => true,
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512 => false,
+        Instructions::Avx2 | Instructions::Avx512 | Instructions::Vnni => true,
         #[cfg(target_arch = "aarch64")]
         Instructions::Neon => false,
     }

@@ -5,9 +5,9 @@
 /// Inside the body the constant `FUSED` says whether the CPU multiplies and adds in one instruction; without it
 /// `f32::mul_add` would be a call into the C library (see [`multiply_add`]).
 macro_rules! kernel {
-    ($(#[$attribute:meta])* pub fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$attribute])*
-        pub fn $name(level: $crate::Level, $($argument: $type),*) {
+        $visibility fn $name(level: $crate::Level, $($argument: $type),*) {
             #[inline(always)]
             fn body<const FUSED: bool>($($argument: $type),*) $body
 
@@ -21,8 +21,8 @@ macro_rules! kernel {
 
             match level.0 {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: a level exists only where the CPU has it.
-                $crate::level::Instructions::Avx512 => unsafe { avx512($($argument),*) },
+                // SAFETY: a level exists only where the CPU has it, and VNNI's includes AVX-512F.
+                $crate::level::Instructions::Avx512 | $crate::level::Instructions::Vnni => unsafe { avx512($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a level exists only where the CPU has it.
                 $crate::level::Instructions::Avx2 => unsafe { avx2($($argument),*) },

@@ -25,6 +25,9 @@ pub(crate) enum Instructions {
     /// AVX-512F, AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// AVX-512F, BW, VL and VNNI, AVX2 and FMA: sums of bytes in one instruction.
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
 }
 
 impl Level {
@@ -56,6 +59,11 @@ impl Level {
             levels.push(Self(Instructions::Avx2));
             if is_x86_feature_detected!("avx512f") {
                 levels.push(Self(Instructions::Avx512));
+                let bytes =
+                    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl");
+                if bytes && is_x86_feature_detected!("avx512vnni") {
+                    levels.push(Self(Instructions::Vnni));
+                }
             }
         }
         #[cfg(target_arch = "aarch64")]
@@ -78,6 +86,8 @@ impl Level {
             Instructions::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Vnni => "vnni",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A weight in 8 bits, and whose product it is multiplied by: our kernels', or the library's where the CPU adds up
-//! bytes by itself (AVX-512 VNNI, ARM).
+//! A weight in 8 bits, and whose product it is multiplied by: our kernels', or the library's where ours have no
+//! instructions for it (ARM).
 //!
 //! The library's sums are right only where it does not use `vpmaddubsw`, which saturates; it says so itself. Its
 //! sums go through the same last step as ours, so both give the same bits.
@@ -52,7 +52,12 @@ impl Int8Matrix {
         if !int8::is_native(Level::best()) && !ByteExecutor::default().may_saturate() {
             return Self::Library(LibraryMatrix::pack(weight));
         }
-        Self::Ours(PackedWeights::new(&weight.values, &weight.scales, weight.columns))
+        Self::Ours(PackedWeights::new(
+            Level::best(),
+            &weight.values,
+            &weight.scales,
+            weight.columns,
+        ))
     }
 
     fn outputs(&self) -> usize {
@@ -120,9 +125,7 @@ impl LibraryMatrix {
         let Scratch { rows, bytes, sums } = scratch;
         let (n, width) = (rows.scales.len(), rows.width);
         bytes.clear();
-        for (row, zero) in rows.values.chunks_exact(rows.stride()).zip(&rows.zeros) {
-            bytes.extend(row[..width].iter().map(|step| (step + i16::from(*zero)) as u8));
-        }
+        rows.write_bytes(bytes);
         sums.resize(n * self.scales.len(), 0);
         let a = GemmInputA::Unpacked(view(bytes, [n, width], [width, 1]));
         let b = GemmInputB::Packed(&self.weight);
@@ -165,7 +168,7 @@ mod tests {
             let mut weight = QuantizedMatrix::quantize(&wave(inputs * outputs, 0.37), inputs);
             // Half of the range, so that the sums are right where the library's instructions saturate too.
             weight.values.iter_mut().for_each(|value| *value /= 2);
-            let ours = PackedWeights::new(&weight.values, &weight.scales, inputs);
+            let ours = PackedWeights::new(Level::best(), &weight.values, &weight.scales, inputs);
             let (x, bias) = (wave(rows * inputs, 0.61), wave(outputs, 1.3));
             let (mut expected, mut found) = (Vec::new(), Vec::new());
             Int8Matrix::Ours(ours).apply(&x, &bias, activation, &mut expected);

@@ -2,7 +2,7 @@
 
 use super::finish::{finished, padded, write};
 use super::tile::{COLUMNS, Portable, ROWS, Tile};
-use super::{Activation, PackedWeights, QuantizedRows};
+use super::{Activation, Form, PackedWeights, QuantizedRows};
 use crate::Level;
 use crate::level::Instructions;
 
@@ -32,100 +32,169 @@ pub struct Product<'a> {
 /// # Panics
 /// When a length does not fit.
 pub fn product(level: Level, product: Product<'_>, output: &mut [f32]) {
-    product.check(output.len());
+    product.check(level, output.len());
     match level.0 {
-        Instructions::Portable => product.run::<false, _>(&Portable, output),
+        Instructions::Portable => product.words::<false, _>(&Portable, output),
         #[cfg(target_arch = "aarch64")]
-        Instructions::Neon => product.run::<true, _>(&Portable, output),
+        Instructions::Neon => product.words::<true, _>(&Portable, output),
         // SAFETY: a level exists only where the CPU has it, and that of AVX-512 includes AVX2.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 | Instructions::Avx512 => unsafe { avx2(product, output) },
+        // SAFETY: a level exists only where the CPU has it.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Vnni => unsafe { vnni(product, output) },
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2(product: Product<'_>, output: &mut [f32]) {
-    product.run::<true, _>(&super::tile::Avx2::new(), output);
+    product.words::<true, _>(&super::tile::Avx2::new(), output);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn vnni(product: Product<'_>, output: &mut [f32]) {
+    product.run::<true, _>(&super::tile::Vnni::new(), &product.rows.bytes, output);
 }
 
 impl Product<'_> {
-    fn check(&self, output: usize) {
-        assert_eq!(self.rows.width, self.weights.inputs(), "rows and weights differ in width");
-        assert!(self.bias.is_empty() || self.bias.len() == self.weights.outputs());
-        assert_eq!(output, self.rows.scales.len() * self.weights.outputs());
-        assert_eq!(self.rows.values.len(), self.rows.scales.len() * self.rows.stride());
+    fn check(&self, level: Level, output: usize) {
+        let (rows, weights) = (self.rows, self.weights);
+        assert_eq!(rows.width, weights.inputs(), "rows and weights differ in width");
+        assert!(
+            rows.scales.is_empty() || rows.form == Form::of(level),
+            "rows were made for another level"
+        );
+        assert_eq!(weights.form, Form::of(level), "weights were packed for another level");
+        assert!(self.bias.is_empty() || self.bias.len() == weights.outputs());
+        assert_eq!(output, rows.scales.len() * weights.outputs());
+        assert_eq!(rows.words.len() + rows.bytes.len(), rows.scales.len() * rows.stride());
+        assert_eq!(rows.zeros.len(), rows.scales.len());
     }
 
     #[inline(always)]
-    fn run<const FUSED: bool, T: Tile>(&self, tile: &T, output: &mut [f32]) {
+    fn words<const FUSED: bool, T: Tile<Step = i16>>(&self, tile: &T, output: &mut [f32]) {
+        self.run::<FUSED, T>(tile, &self.rows.words, output);
+    }
+
+    /// Band by band; in a band, strip of panels by strip; in a strip, a few rows at a time.
+    #[inline(always)]
+    fn run<const FUSED: bool, T: Tile>(&self, tile: &T, values: &[T::Step], output: &mut [f32]) {
         let (stride, outputs) = (self.rows.stride(), self.weights.outputs());
-        let bands = self.rows.values.chunks(BAND * stride).zip(self.rows.scales.chunks(BAND));
-        for ((values, scales), output) in bands.zip(output.chunks_mut(BAND * outputs)) {
-            for panel in 0..outputs.div_ceil(COLUMNS) {
-                let columns = Columns::of(self, panel);
-                let output = &mut output[panel * COLUMNS..];
-                let groups = values.chunks(ROWS * stride).zip(scales.chunks(ROWS));
-                for ((values, scales), output) in groups.zip(output.chunks_mut(ROWS * outputs)) {
-                    let group = Group { values, stride, scales, output, outputs };
-                    match scales.len() {
-                        6 => columns.fill::<FUSED, 6, T>(tile, group),
-                        5 => columns.fill::<FUSED, 5, T>(tile, group),
-                        4 => columns.fill::<FUSED, 4, T>(tile, group),
-                        3 => columns.fill::<FUSED, 3, T>(tile, group),
-                        2 => columns.fill::<FUSED, 2, T>(tile, group),
-                        _ => columns.fill::<FUSED, 1, T>(tile, group),
-                    }
+        let parameters = self.rows.scales.chunks(BAND).zip(self.rows.zeros.chunks(BAND));
+        let bands = values.chunks(BAND * stride).zip(parameters);
+        for ((values, (scales, zeros)), output) in bands.zip(output.chunks_mut(BAND * outputs)) {
+            let panels = outputs.div_ceil(COLUMNS);
+            for first in (0..panels).step_by(T::PANELS) {
+                let output = &mut output[first * COLUMNS..];
+                let band = Rows { values, stride, scales, zeros, output, outputs };
+                match T::PANELS.min(panels - first) {
+                    4 => self.strip::<FUSED, 4, T>(tile, first, band),
+                    3 => self.strip::<FUSED, 3, T>(tile, first, band),
+                    2 => self.strip::<FUSED, 2, T>(tile, first, band),
+                    _ => self.strip::<FUSED, 1, T>(tile, first, band),
                 }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn strip<const FUSED: bool, const P: usize, T: Tile>(
+        &self,
+        tile: &T,
+        first: usize,
+        band: Rows<'_, T::Step>,
+    ) {
+        let Rows { values, stride, scales, zeros, output, outputs } = band;
+        let strip = Strip::<P>::of(self, first);
+        let parameters = scales.chunks(ROWS).zip(zeros.chunks(ROWS));
+        let groups = values.chunks(ROWS * stride).zip(parameters);
+        for ((values, (scales, zeros)), output) in groups.zip(output.chunks_mut(ROWS * outputs)) {
+            let group = Rows { values, stride, scales, zeros, output, outputs };
+            match scales.len() {
+                6 => strip.fill::<FUSED, 6, T>(tile, group),
+                5 => strip.fill::<FUSED, 5, T>(tile, group),
+                4 => strip.fill::<FUSED, 4, T>(tile, group),
+                3 => strip.fill::<FUSED, 3, T>(tile, group),
+                2 => strip.fill::<FUSED, 2, T>(tile, group),
+                _ => strip.fill::<FUSED, 1, T>(tile, group),
             }
         }
     }
 }
 
-/// What a panel's 16 outputs share.
-struct Columns<'a> {
+/// Panels that are read together.
+struct Strip<'a, const P: usize> {
     weights: &'a [i8],
-    scales: [f32; COLUMNS],
-    bias: [f32; COLUMNS],
-    /// 16, or fewer in the last panel.
-    count: usize,
+    columns: [Columns; P],
     activation: Activation,
 }
 
-/// A few rows and where their results go.
-struct Group<'a> {
-    values: &'a [i16],
+/// What a panel's 16 outputs have each.
+struct Columns {
+    scales: [f32; COLUMNS],
+    bias: [f32; COLUMNS],
+    sums: [i32; COLUMNS],
+    /// 16, or fewer in the last panel.
+    count: usize,
+}
+
+/// Some rows and where their results go.
+struct Rows<'a, Step> {
+    values: &'a [Step],
     stride: usize,
     scales: &'a [f32],
-    /// From the panel's first column on.
+    zeros: &'a [u8],
+    /// From the strip's first column on.
     output: &'a mut [f32],
     outputs: usize,
 }
 
-impl<'a> Columns<'a> {
+impl Columns {
     #[inline(always)]
-    fn of(product: &Product<'a>, panel: usize) -> Self {
+    fn of(product: &Product<'_>, panel: usize) -> Self {
         let weights = product.weights;
         let first = panel * COLUMNS;
         let count = COLUMNS.min(weights.outputs() - first);
         let bias = if product.bias.is_empty() { &[] } else { &product.bias[first..first + count] };
         Self {
-            weights: weights.panel(panel),
             scales: padded(&weights.scales[first..]),
             bias: padded(bias),
+            sums: padded(&weights.sums[first..]),
             count,
+        }
+    }
+}
+
+impl<'a, const P: usize> Strip<'a, P> {
+    #[inline(always)]
+    fn of(product: &Product<'a>, first: usize) -> Self {
+        Self {
+            weights: product.weights.panels(first, P),
+            columns: std::array::from_fn(
+                #[inline(always)]
+                |p| Columns::of(product, first + p),
+            ),
             activation: product.activation,
         }
     }
 
     #[inline(always)]
-    fn fill<const FUSED: bool, const R: usize, T: Tile>(&self, tile: &T, group: Group<'_>) {
-        let sums = tile.sums::<R>(group.values, group.stride, self.weights);
-        let rows = group.output.chunks_mut(group.outputs).zip(group.scales);
-        for ((row, scale), sums) in rows.zip(&sums) {
-            let numbers =
-                finished::<FUSED>(sums, *scale, &self.scales, &self.bias, self.activation);
-            write(&numbers, &mut row[..self.count]);
+    fn fill<const FUSED: bool, const R: usize, T: Tile>(&self, tile: &T, group: Rows<'_, T::Step>) {
+        let sums = tile.sums::<R, P>(group.values, group.stride, self.weights);
+        let rows = group.output.chunks_mut(group.outputs).zip(group.scales.iter().zip(group.zeros));
+        for ((row, (scale, zero)), sums) in rows.zip(sums) {
+            for (p, (columns, mut sums)) in self.columns.iter().zip(sums).enumerate() {
+                if T::FROM_LEAST {
+                    for (sum, weights) in sums.iter_mut().zip(&columns.sums) {
+                        *sum -= i32::from(*zero) * weights;
+                    }
+                }
+                let Columns { scales, bias, count, .. } = columns;
+                let numbers = finished::<FUSED>(&sums, *scale, scales, bias, self.activation);
+                write(&numbers, &mut row[p * COLUMNS..][..*count]);
+            }
         }
     }
 }
@@ -140,60 +209,87 @@ mod tests {
     const ACTIVATIONS: [Activation; 4] =
         [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu];
 
-    /// Rows of steps and weights, given as bytes; every row has the step 1 and the weights' scales are powers of 2.
-    fn quantized(
+    /// Rows of steps counted from `zero` and weights; every row has the step 1, the weights' scales are powers of 2.
+    struct Given<'a> {
         width: usize,
-        rows: &[u8],
+        rows: &'a [u8],
         zero: u8,
-        weights: &[i8],
-    ) -> (QuantizedRows, PackedWeights) {
-        let mut steps = QuantizedRows { width, ..QuantizedRows::default() };
-        for row in rows.chunks_exact(width) {
-            steps.values.extend(row.iter().map(|x| i16::from(*x) - i16::from(zero)));
-            steps.values.resize(steps.values.len().next_multiple_of(steps.stride()), 0);
-            steps.scales.push(1.0);
-            steps.zeros.push(zero);
-        }
-        let scales: Vec<f32> =
-            (0..weights.len() / width).map(|o| [1.0, 0.5, 0.25][o % 3]).collect();
-        (steps, PackedWeights::new(weights, &scales, width))
+        weights: &'a [i8],
+        bias: &'a [f32],
     }
 
-    /// What `finish` makes of sums by their definition.
-    fn twin(
-        rows: &QuantizedRows,
-        values: &[i8],
-        weights: &PackedWeights,
-        bias: &[f32],
-        activation: Activation,
-    ) -> Vec<f32> {
-        let mut sums = Vec::new();
-        for row in rows.values.chunks_exact(rows.stride()) {
-            for weights in values.chunks_exact(rows.width) {
-                let products = row.iter().zip(weights).map(|(x, w)| i64::from(*x) * i64::from(*w));
-                sums.push(i32::try_from(products.sum::<i64>()).unwrap());
+    impl Given<'_> {
+        fn outputs(&self) -> usize {
+            self.weights.len() / self.width
+        }
+
+        fn scales(&self) -> Vec<f32> {
+            (0..self.outputs()).map(|o| [1.0, 0.5, 0.25][o % 3]).collect()
+        }
+
+        fn quantized(&self, level: Level) -> QuantizedRows {
+            let form = Form::of(level);
+            let mut rows = QuantizedRows { width: self.width, form, ..QuantizedRows::default() };
+            let stride = rows.stride();
+            for row in self.rows.chunks_exact(self.width) {
+                rows.scales.push(1.0);
+                rows.zeros.push(self.zero);
+                let end = rows.scales.len() * stride;
+                match form {
+                    Form::Bytes => {
+                        rows.bytes.extend(row);
+                        // The weights behind the last input are zeros, so what the row has there does not matter.
+                        rows.bytes.resize(end, 77);
+                    }
+                    Form::Words => {
+                        rows.words.extend(row.iter().map(|x| i16::from(*x) - i16::from(self.zero)));
+                        rows.words.resize(end, 77);
+                    }
+                }
             }
+            rows
         }
-        let mut output = vec![f32::NAN; sums.len()];
-        let scales = &weights.scales[..weights.outputs()];
-        finish(Level::available()[0], &sums, &rows.scales, scales, bias, activation, &mut output);
-        output
-    }
 
-    #[track_caller]
-    fn check(rows: &QuantizedRows, values: &[i8], weights: &PackedWeights, bias: &[f32]) {
-        for activation in ACTIVATIONS {
-            let expected = twin(rows, values, weights, bias, activation);
-            for level in Level::available() {
-                let mut found = vec![f32::NAN; expected.len()];
-                product(level, Product { rows, weights, bias, activation }, &mut found);
-                for (found, expected) in found.iter().zip(&expected) {
-                    let exact = matches!(activation, Activation::Identity | Activation::Relu);
-                    let slack = if exact { 0.0 } else { 1e-6 * (1.0 + expected.abs()) };
-                    assert!(
-                        (found - expected).abs() <= slack,
-                        "{level} {activation:?}: {found}, expected {expected}"
-                    );
+        /// What `finish` makes of sums by their definition.
+        fn expected(&self, activation: Activation) -> Vec<f32> {
+            let zero = i64::from(self.zero);
+            let mut sums = Vec::new();
+            for row in self.rows.chunks_exact(self.width) {
+                for weights in self.weights.chunks_exact(self.width) {
+                    let products = row
+                        .iter()
+                        .zip(weights)
+                        .map(|(x, w)| (i64::from(*x) - zero) * i64::from(*w));
+                    sums.push(i32::try_from(products.sum::<i64>()).unwrap());
+                }
+            }
+            let mut output = vec![f32::NAN; sums.len()];
+            let row_scales = vec![1.0; self.rows.len() / self.width];
+            let scales = self.scales();
+            let portable = Level::available()[0];
+            finish(portable, &sums, &row_scales, &scales, self.bias, activation, &mut output);
+            output
+        }
+
+        #[track_caller]
+        fn check(&self) {
+            for activation in ACTIVATIONS {
+                let expected = self.expected(activation);
+                for level in Level::available() {
+                    let rows = self.quantized(level);
+                    let weights =
+                        PackedWeights::new(level, self.weights, &self.scales(), self.width);
+                    let (rows, weights, bias) = (&rows, &weights, self.bias);
+                    let mut found = vec![f32::NAN; expected.len()];
+                    product(level, Product { rows, weights, bias, activation }, &mut found);
+                    for (found, expected) in found.iter().zip(&expected) {
+                        let exact = matches!(activation, Activation::Identity | Activation::Relu);
+                        let slack = if exact { 0.0 } else { 1e-6 * (1.0 + expected.abs()) };
+                        assert!(
+                            (found - expected).abs() <= slack,
+                            "{level} {activation:?}: {found}, expected {expected}"
+                        );
+                    }
                 }
             }
         }
@@ -203,16 +299,15 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn every_level_gives_the_exact_sums(
-            (width, rows, weights) in (1_usize..70, 0_usize..15, 1_usize..40).prop_flat_map(|(width, rows, outputs)| {
+            (width, rows, weights) in (1_usize..70, 0_usize..15, 1_usize..90).prop_flat_map(|(width, rows, outputs)| {
                 let weight = prop_oneof![Just(-127_i8), Just(127), -127_i8..=127];
                 let rows = prop::collection::vec(prop_oneof![Just(255_u8), any::<u8>()], width * rows);
                 (Just(width), rows, prop::collection::vec(weight, width * outputs))
             }),
             zero in prop_oneof![Just(0_u8), Just(255), any::<u8>()],
         ) {
-            let (rows, packed) = quantized(width, &rows, zero, &weights);
-            let bias: Vec<f32> = (0..packed.outputs()).map(|o| o as f32 - 7.5).collect();
-            check(&rows, &weights, &packed, &bias);
+            let bias: Vec<f32> = (0..weights.len() / width).map(|o| o as f32 - 7.5).collect();
+            Given { width, rows: &rows, zero, weights: &weights, bias: &bias }.check();
         }
     }
 
@@ -221,8 +316,8 @@ mod tests {
         for (x, zero, weight) in [(255, 0, 127), (255, 0, -127), (0, 255, 127), (0, 255, -127)] {
             for width in [1536, super::super::MOST_INPUTS] {
                 let weights = vec![weight; 3 * width];
-                let (rows, packed) = quantized(width, &vec![x; 2 * width], zero, &weights);
-                check(&rows, &weights, &packed, &[0.0; 3]);
+                let rows = &*vec![x; 2 * width];
+                Given { width, rows, zero, weights: &weights, bias: &[0.0; 3] }.check();
             }
         }
     }
@@ -233,8 +328,8 @@ mod tests {
         let (width, outputs, n) = (37, 50, 2 * BAND + 5);
         let numbers: Vec<f32> = (0..n * width).map(wave).collect();
         let weights: Vec<i8> = (0..outputs * width).map(|i| (i * 89 % 255) as i8).collect();
-        let packed = PackedWeights::new(&weights, &vec![0.01; outputs], width);
         let run = |level, numbers: &[f32], bias: &[f32]| {
+            let packed = PackedWeights::new(level, &weights, &vec![0.01; outputs], width);
             let mut rows = QuantizedRows::default();
             quantize(level, numbers, width, &mut rows);
             let mut output = vec![0.0; rows.scales.len() * outputs];
@@ -258,7 +353,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "differ in width")]
     fn rows_of_another_width_are_a_bug() {
-        let weights = PackedWeights::new(&[1, 2], &[1.0], 2);
+        let weights = PackedWeights::new(Level::best(), &[1, 2], &[1.0], 2);
         let rows = QuantizedRows { width: 3, ..QuantizedRows::default() };
         let activation = Activation::Identity;
         product(
