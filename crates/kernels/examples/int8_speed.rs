@@ -8,8 +8,9 @@
 
 use std::time::Instant;
 
+use hpd_kernels::Activation;
 use hpd_kernels::Level;
-use hpd_kernels::int8::{Activation, PackedWeights, Product, QuantizedRows, product, quantize};
+use hpd_kernels::int8::{PackedWeights, Product, QuantizedRows, product, quantize};
 
 fn main() {
     for level in Level::available() {

@@ -41,7 +41,7 @@ pub fn dots_at(level: Level, query: &[f32], rows: &[f32], scores: &mut [f32]) {
             pairs.for_each(|(row, score)| *score = unsafe { avx2(query, row) })
         }
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512 | Instructions::Vnni => {
+        Instructions::Avx512 | Instructions::Vnni | Instructions::Bfloat16 => {
             // SAFETY: a level exists only where the CPU has it.
             pairs.for_each(|(row, score)| *score = unsafe { avx512(query, row) })
         }

@@ -21,7 +21,7 @@ mod quantize;
 mod tile;
 mod weights;
 
-pub use finish::{Activation, finish};
+pub use finish::finish;
 use form::Form;
 pub use product::{Product, product};
 pub use quantize::{QuantizedRows, STEPS, quantize};
@@ -41,7 +41,9 @@ pub fn is_native(level: Level) -> bool {
     match level.0 {
         Instructions::Portable => true,
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 | Instructions::Avx512 | Instructions::Vnni => true,
+        Instructions::Avx2 | Instructions::Avx512 | Instructions::Vnni | Instructions::Bfloat16 => {
+            true
+        }
         #[cfg(target_arch = "aarch64")]
         Instructions::Neon => false,
     }

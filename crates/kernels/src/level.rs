@@ -28,6 +28,9 @@ pub(crate) enum Instructions {
     /// AVX-512F, BW, VL and VNNI, AVX2 and FMA: sums of bytes in one instruction.
     #[cfg(target_arch = "x86_64")]
     Vnni,
+    /// That of VNNI and AVX-512 BF16: products of bfloat16 pairs in one instruction.
+    #[cfg(target_arch = "x86_64")]
+    Bfloat16,
 }
 
 impl Level {
@@ -63,6 +66,9 @@ impl Level {
                     is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl");
                 if bytes && is_x86_feature_detected!("avx512vnni") {
                     levels.push(Self(Instructions::Vnni));
+                    if is_x86_feature_detected!("avx512bf16") {
+                        levels.push(Self(Instructions::Bfloat16));
+                    }
                 }
             }
         }
@@ -88,6 +94,8 @@ impl Level {
             Instructions::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Instructions::Vnni => "vnni",
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Bfloat16 => "bf16",
         }
     }
 }

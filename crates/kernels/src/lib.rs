@@ -4,7 +4,9 @@
 //! the CPU has. Levels are chosen at run time.
 #![allow(unsafe_code, reason = "this is the room for it; each block says why it is sound")]
 
+mod columns;
 mod dot;
+pub mod float;
 pub mod int8;
 mod kernel;
 mod level;
@@ -13,6 +15,7 @@ pub mod memory;
 pub mod rows;
 mod top_k;
 
+pub use columns::Activation;
 pub use dot::{dot, dots, dots_at};
 pub use level::{Level, UnusableLevel};
 pub use top_k::{Scored, TopK};

@@ -18,7 +18,7 @@ impl Form {
     pub(super) fn of(level: Level) -> Self {
         match level.0 {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Vnni => Self::Bytes,
+            Instructions::Vnni | Instructions::Bfloat16 => Self::Bytes,
             _ => Self::Words,
         }
     }

@@ -1,9 +1,10 @@
 //! The product: rows by panels of weights, tile by tile, each tile finished while its sums are at hand.
 
-use super::finish::{finished, padded, write};
-use super::tile::{COLUMNS, Portable, ROWS, Tile};
-use super::{Activation, Form, PackedWeights, QuantizedRows};
+use super::finish::finished;
+use super::tile::{Portable, ROWS, Tile};
+use super::{Form, PackedWeights, QuantizedRows};
 use crate::Level;
+use crate::columns::{Activation, COLUMNS, padded, write};
 use crate::level::Instructions;
 
 /// Rows that stay in a core's second cache while all weights pass by, for the widest rows of the usual models.
@@ -40,9 +41,9 @@ pub fn product(level: Level, product: Product<'_>, output: &mut [f32]) {
         // SAFETY: a level exists only where the CPU has it, and that of AVX-512 includes AVX2.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 | Instructions::Avx512 => unsafe { avx2(product, output) },
-        // SAFETY: a level exists only where the CPU has it.
+        // SAFETY: a level exists only where the CPU has it, and that of bfloat16 includes VNNI.
         #[cfg(target_arch = "x86_64")]
-        Instructions::Vnni => unsafe { vnni(product, output) },
+        Instructions::Vnni | Instructions::Bfloat16 => unsafe { vnni(product, output) },
     }
 }
 

@@ -1,7 +1,6 @@
 //! The innermost loop: whole sums of a few rows by 16 outputs or a few times 16, held in registers.
 
-/// Outputs of a panel: two vectors of AVX2, one of AVX-512.
-pub(super) const COLUMNS: usize = 16;
+use crate::columns::COLUMNS;
 
 /// Most rows of a tile: with one panel they fill 12 of AVX2's 16 registers, with four 24 of AVX-512's 32.
 pub(super) const ROWS: usize = 6;

@@ -1,8 +1,8 @@
 //! Weights in the order in which the product reads them.
 
 use super::Form;
-use super::tile::COLUMNS;
 use crate::Level;
+use crate::columns::COLUMNS;
 
 /// A matrix of whole weights with one scale an output, packed once.
 ///

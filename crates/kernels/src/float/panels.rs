@@ -1,0 +1,168 @@
+//! A matrix in the order in which the product reads it.
+
+use super::form::{alone, bfloat16};
+use super::{Form, Numbers, View};
+use crate::Level;
+use crate::columns::COLUMNS;
+use crate::kernel::kernel;
+
+/// Rows of the matrix that are packed for all 16 columns before the next, so that what is written stays in the first cache.
+const TOGETHER: usize = 16;
+
+/// A matrix `[depth, columns]` for products that sum along `depth`.
+///
+/// Panels of 16 columns; in a panel, word by word along the sum, those of the 16 columns beside each other. Columns
+/// that are not there are zeros.
+#[derive(Clone, Debug, Default)]
+pub struct Panels {
+    pub(super) words: Vec<u32>,
+    pub(super) form: Form,
+    pub(super) depth: usize,
+    pub(super) columns: usize,
+}
+
+impl Panels {
+    /// Packs a matrix `[depth, columns]` for products at `level`.
+    pub fn new(level: Level, numbers: Numbers, matrix: View<'_>) -> Self {
+        let mut panels = Self::default();
+        panels.fill(level, numbers, matrix);
+        panels
+    }
+
+    /// As [`Panels::new`], into the memory that is here already.
+    pub fn fill(&mut self, level: Level, numbers: Numbers, matrix: View<'_>) {
+        self.form = Form::of(level, numbers);
+        [self.depth, self.columns] = matrix.shape();
+        self.words.resize(self.columns.div_ceil(COLUMNS) * self.panel(), 0);
+        if !self.words.is_empty() {
+            pack(level, matrix, self);
+        }
+    }
+
+    /// Length of the sums.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Columns of the matrix.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Words of a panel.
+    pub(super) fn panel(&self) -> usize {
+        self.form.words(self.depth) * COLUMNS
+    }
+}
+
+kernel! {
+    /// Fills panels that have their form and size, which is not 0.
+    fn pack(matrix: View<'_>, panels: &mut Panels) {
+        let (panel, form) = (panels.panel(), panels.form);
+        for (index, words) in panels.words.chunks_exact_mut(panel).enumerate() {
+            let first = index * COLUMNS;
+            let matrix = matrix.columns(first..matrix.columns.min(first + COLUMNS));
+            let words = words.as_chunks_mut::<COLUMNS>().0;
+            match form {
+                Form::Float => pack_alone::<false>(matrix, words),
+                Form::RoundedFloat => pack_alone::<true>(matrix, words),
+                Form::Pair => pack_pairs(matrix, words),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_alone<const ROUNDED: bool>(matrix: View<'_>, words: &mut [[u32; COLUMNS]]) {
+    if let Some(rows) = matrix.slices() {
+        for (row, words) in rows.zip(words) {
+            for (word, x) in words.iter_mut().zip(&widened(row)) {
+                *word = alone::<ROUNDED>(*x);
+            }
+        }
+        return;
+    }
+    for (piece, words) in words.chunks_mut(TOGETHER).enumerate() {
+        words.fill([0; COLUMNS]);
+        for column in 0..matrix.columns {
+            let numbers = &matrix.numbers[column * matrix.strides[1] + piece * TOGETHER..];
+            for (words, x) in words.iter_mut().zip(numbers) {
+                words[column] = alone::<ROUNDED>(*x);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_pairs(matrix: View<'_>, words: &mut [[u32; COLUMNS]]) {
+    if matrix.strides[1] == 1 {
+        let row = |i: usize| match i < matrix.rows {
+            true => widened(&matrix.numbers[i * matrix.strides[0]..][..matrix.columns]),
+            false => [0.0; COLUMNS],
+        };
+        for (pair, words) in words.iter_mut().enumerate() {
+            let (first, second) = (row(2 * pair), row(2 * pair + 1));
+            for (word, (x, y)) in words.iter_mut().zip(first.iter().zip(&second)) {
+                *word = bfloat16(*x) | bfloat16(*y) << 16;
+            }
+        }
+        return;
+    }
+    for (piece, words) in words.chunks_mut(TOGETHER).enumerate() {
+        words.fill([0; COLUMNS]);
+        for column in 0..matrix.columns {
+            let first = 2 * TOGETHER * piece;
+            let numbers = &matrix.numbers[column * matrix.strides[1] + first..];
+            let numbers = &numbers[..(2 * words.len()).min(matrix.rows - first)];
+            let (pairs, last) = numbers.as_chunks::<2>();
+            for (words, [x, y]) in words.iter_mut().zip(pairs) {
+                words[column] = bfloat16(*x) | bfloat16(*y) << 16;
+            }
+            if let Some(x) = last.first() {
+                words[pairs.len()][column] = bfloat16(*x);
+            }
+        }
+    }
+}
+
+/// The numbers of a row, then zeros.
+#[inline(always)]
+fn widened(row: &[f32]) -> [f32; COLUMNS] {
+    crate::columns::padded(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_number_has_its_place(depth in 0_usize..40, columns in 0_usize..40, exchanged in any::<bool>()) {
+            let numbers: Vec<f32> = (0..depth * columns).map(|i| 1.0 + i as f32 * 0.37).collect();
+            let matrix = match exchanged {
+                false => View::new(&numbers, [depth, columns]),
+                true => View::new(&numbers, [columns, depth]).transposed(),
+            };
+            for level in Level::available() {
+                for kind in [Numbers::Float32, Numbers::Bfloat16] {
+                    let mut panels = Panels::new(level, kind, View::new(&[7.0; 90 * 50], [90, 50]));
+                    panels.fill(level, kind, matrix);
+                    prop_assert_eq!(panels.words.len(), columns.div_ceil(16) * panels.panel());
+                    for (at, word) in panels.words.iter().enumerate() {
+                        let (index, word_of_sum) = (at / panels.panel(), at % panels.panel() / 16);
+                        let column = index * 16 + at % 16;
+                        let number = |i: usize| if i < depth && column < columns { matrix.at(i, column) } else { 0.0 };
+                        let expected = match panels.form {
+                            Form::Float => number(word_of_sum).to_bits(),
+                            Form::RoundedFloat => bfloat16(number(word_of_sum)) << 16,
+                            Form::Pair => bfloat16(number(2 * word_of_sum)) | bfloat16(number(2 * word_of_sum + 1)) << 16,
+                        };
+                        prop_assert_eq!(*word, expected, "{} {:?} {}", level, kind, at);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The left factor: rows in any order in memory that the product can read.
+
+use super::form::{alone, bfloat16};
+use super::{Form, Numbers, Panels};
+use crate::Level;
+use crate::columns::COLUMNS;
+use crate::kernel::kernel;
+
+/// Rows of f32 in the numbers of a product.
+#[derive(Clone, Debug, Default)]
+pub struct RoundedRows {
+    words: Vec<u32>,
+    form: Form,
+    width: usize,
+}
+
+impl RoundedRows {
+    /// Rounds rows, `[n, width]`, for products at `level`.
+    ///
+    /// # Panics
+    /// When `width` is 0.
+    pub fn fill(&mut self, level: Level, numbers: Numbers, rows: &[f32], width: usize) {
+        (self.form, self.width) = (Form::of(level, numbers), width);
+        self.words.resize(rows.len() / width * self.form.words(width), 0);
+        round(level, rows, self);
+    }
+}
+
+kernel! {
+    fn round(rows: &[f32], output: &mut RoundedRows) {
+        let (width, form) = (output.width, output.form);
+        let rows = rows.chunks_exact(width);
+        for (row, words) in rows.zip(output.words.chunks_exact_mut(form.words(width))) {
+            match form {
+                Form::Float => words.iter_mut().zip(row).for_each(|(word, x)| *word = alone::<false>(*x)),
+                Form::RoundedFloat => words.iter_mut().zip(row).for_each(|(word, x)| *word = alone::<true>(*x)),
+                Form::Pair => {
+                    let (pairs, last) = row.as_chunks::<2>();
+                    for (word, [x, y]) in words.iter_mut().zip(pairs) {
+                        *word = bfloat16(*x) | bfloat16(*y) << 16;
+                    }
+                    if let Some(x) = last.first() {
+                        words[pairs.len()] = bfloat16(*x);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows of a left factor, `[count, depth]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    pub(super) words: Words<'a>,
+    pub(super) form: Form,
+    pub(super) depth: usize,
+    pub(super) count: usize,
+    layout: Layout,
+}
+
+/// Words of either origin.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Words<'a> {
+    Floats(&'a [f32]),
+    Words(&'a [u32]),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    /// Row after row.
+    Rows,
+    /// A panel for each 16 rows.
+    Panels,
+}
+
+impl<'a> Rows<'a> {
+    /// f32 as they are, `[n, width]`.
+    ///
+    /// # Panics
+    /// When `width` is 0.
+    pub fn of_floats(rows: &'a [f32], width: usize) -> Self {
+        let (words, count) = (Words::Floats(rows), rows.len() / width);
+        Self { words, form: Form::Float, depth: width, count, layout: Layout::Rows }
+    }
+
+    /// Rows that were rounded.
+    pub fn of_rounded(rows: &'a RoundedRows) -> Self {
+        let RoundedRows { words, form, width } = rows;
+        let count = words.len() / form.words(*width).max(1);
+        Self { words: Words::Words(words), form: *form, depth: *width, count, layout: Layout::Rows }
+    }
+
+    /// The columns of a packed matrix: the rows of that matrix transposed.
+    pub fn of_columns(panels: &'a Panels) -> Self {
+        let (words, form) = (Words::Words(&panels.words), panels.form);
+        Self { words, form, depth: panels.depth, count: panels.columns, layout: Layout::Panels }
+    }
+
+    /// Words along the sum.
+    pub(super) fn steps(&self) -> usize {
+        self.form.words(self.depth)
+    }
+
+    /// The rows from `first` on, which is within the same 16 as all that are read of it.
+    #[inline(always)]
+    pub(super) fn from(&self, first: usize) -> Steps<'a> {
+        let steps = self.steps();
+        let (start, row, step) = match self.layout {
+            Layout::Rows => (first * steps, steps, 1),
+            Layout::Panels => (first / COLUMNS * COLUMNS * steps + first % COLUMNS, 1, COLUMNS),
+        };
+        let words = match self.words {
+            Words::Floats(floats) => Words::Floats(&floats[start..]),
+            Words::Words(words) => Words::Words(&words[start..]),
+        };
+        Steps { words, row, step }
+    }
+}
+
+/// A few rows as a tile reads them: word `k` of row `r` is `words[r · row + k · step]`.
+#[derive(Clone, Copy)]
+pub(super) struct Steps<'a> {
+    pub(super) words: Words<'a>,
+    pub(super) row: usize,
+    pub(super) step: usize,
+}
+
+impl Steps<'_> {
+    /// Where the words begin and how many there are.
+    #[inline(always)]
+    pub(super) fn raw(&self) -> (*const u32, usize) {
+        match self.words {
+            Words::Floats(floats) => (floats.as_ptr().cast(), floats.len()),
+            Words::Words(words) => (words.as_ptr(), words.len()),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn float(&self, row: usize, step: usize) -> f32 {
+        let at = row * self.row + step * self.step;
+        match self.words {
+            Words::Floats(floats) => floats[at],
+            Words::Words(words) => f32::from_bits(words[at]),
+        }
+    }
+}
