@@ -28,7 +28,7 @@ SINGLES = 256
 # They are wide for int8, so that they find mistakes and not quality, which the table shows.
 BOUNDS = {"f32": (0.99999, 0.99999), "bf16": (0.99, 0.999), "int8": (0.6, 0.97)}
 # What hpd calls a precision.
-ARITHMETIC = {"f32": "float32", "int8": "int8"}
+ARITHMETIC = {"f32": "float32", "bf16": "bfloat16", "int8": "int8"}
 PACKAGES = ["torch", "transformers", "sentence-transformers", "tokenizers", "onnxruntime", "openvino", "nncf", "optimum",
             "optimum-onnx", "optimum-intel", "fastembed", "model2vec", "numpy"]
 
@@ -78,7 +78,7 @@ def parse():
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help="these peers, comma-separated; see peers.py")
-    parser.add_argument("--hpd-precisions", default="f32", help="f32, or f32,int8")
+    parser.add_argument("--hpd-precisions", default="f32", help="f32, or f32,bf16,int8")
     parser.add_argument("--work", type=Path, help="keeps the peers' model files here for the next run")
     parser.add_argument("--output", type=Path, help="JSON with all that was measured")
     arguments = parser.parse_args()

@@ -102,7 +102,7 @@ pub(crate) struct ModelArguments {
     /// Truncate texts at so many tokens [default: what the model folder says]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) max_seq_length: Option<usize>,
-    /// Numbers the model computes in, `float32` or `int8` [default: those its folder stores]
+    /// Numbers the model computes in, `float32`, `bfloat16` or `int8` [default: those its folder stores]
     #[arg(long, value_name = "ARITHMETIC")]
     pub(crate) arithmetic: Option<Arithmetic>,
 }

@@ -64,7 +64,7 @@ struct EncodeArguments {
     tokens: usize,
     #[command(flatten)]
     records: RecordArguments,
-    /// Numbers to compute in, `float32` or `int8`; several are compared
+    /// Numbers to compute in, `float32`, `bfloat16` or `int8`; several are compared
     #[arg(long, value_name = "ARITHMETIC,…", value_delimiter = ',', default_value = "float32")]
     arithmetic: Vec<Arithmetic>,
     /// Texts to encode at once; several numbers are compared [default: 1024, as hpd embed does]

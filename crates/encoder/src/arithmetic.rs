@@ -18,12 +18,16 @@ pub enum Arithmetic {
     /// f32, as the weights were trained.
     #[default]
     Float32,
+    /// Weights and activations rounded to bfloat16 as they meet, sums in f32: twice as fast where the CPU multiplies
+    /// bfloat16, and the same but for the order of sums where it does not.
+    Bfloat16,
     /// Weights rounded to 8 bits by output, activations by token while they are computed.
     Int8,
 }
 
 impl Arithmetic {
-    const NAMES: [(&str, Self); 2] = [("float32", Self::Float32), ("int8", Self::Int8)];
+    const NAMES: [(&str, Self); 3] =
+        [("float32", Self::Float32), ("bfloat16", Self::Bfloat16), ("int8", Self::Int8)];
 }
 
 impl FromStr for Arithmetic {

@@ -86,6 +86,16 @@ pub enum Activation {
     Relu,
 }
 
+impl From<Activation> for hpd_kernels::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::Gelu => Self::Gelu,
+            Activation::GeluNew => Self::GeluTanh,
+            Activation::Relu => Self::Relu,
+        }
+    }
+}
+
 /// The fields of `config.json` that decide the arithmetic, under the names that BERT has for them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderConfig {

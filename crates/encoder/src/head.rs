@@ -1,6 +1,7 @@
 //! From tokens' vectors to a text's vector: pooling, then Dense and Normalize modules.
 
 use hpd_files::Result;
+use hpd_kernels::float::Numbers;
 
 use crate::folder::{DenseActivation, DenseModule, Folder, HeadModule, Pooling, PoolingMode};
 use crate::linear::Linear;
@@ -100,7 +101,10 @@ impl Module {
         } else {
             vec![0.0; shape.out_features]
         };
-        Ok(Self::Dense { linear: Linear::new(&weight, bias), activation: shape.activation })
+        Ok(Self::Dense {
+            linear: Linear::new(&weight, bias, Numbers::Float32),
+            activation: shape.activation,
+        })
     }
 
     fn apply(&self, mut rows: Vec<f32>, width: usize) -> (Vec<f32>, usize) {

@@ -1,20 +1,22 @@
-//! Matrix products with weights packed once, in f32 or in 8 bits.
+//! Matrix products with weights packed once, in floats or in 8 bits.
 //!
-//! The only module that knows `rten-gemm`. A row of a product depends on that row alone: the library adds up each
-//! number in the same order whatever the number of rows and threads, and sums of whole numbers are exact, so a
-//! text's vector has the same bits alone and in any batch.
+//! The only module that knows `rten-gemm`. A row of a product depends on that row alone: each number is added up in
+//! the same order whatever the number of rows and threads, and sums of whole numbers are exact, so a text's vector
+//! has the same bits alone and in any batch.
 
+mod float;
 mod int8;
 
 use hpd_files::Result;
-use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
+use hpd_kernels::float::Numbers;
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::Matrix;
 
 use crate::QuantizedMatrix;
 use crate::arithmetic::Arithmetic;
 use crate::config::Activation;
-use crate::rows::{activate, add_bias};
 use crate::weights::Weights;
+use float::FloatMatrix;
 use int8::Int8Matrix;
 
 /// `y = x · Wᵀ`, with the bias kept beside it for whoever fuses it into the next row operation.
@@ -26,7 +28,7 @@ pub(crate) struct Linear {
 
 /// The weights of a layer as they are read, `[outputs, inputs]`.
 pub(crate) enum Unpacked {
-    Float32(Vec<f32>),
+    Floats(Vec<f32>, Numbers),
     Int8(QuantizedMatrix),
 }
 
@@ -38,8 +40,10 @@ impl Unpacked {
         shape: [usize; 2],
         arithmetic: Arithmetic,
     ) -> Result<Self> {
+        let floats = |numbers| Ok(Self::Floats(weights.tensor(name, &shape)?, numbers));
         match arithmetic {
-            Arithmetic::Float32 => weights.tensor(name, &shape).map(Self::Float32),
+            Arithmetic::Float32 => floats(Numbers::Float32),
+            Arithmetic::Bfloat16 => floats(Numbers::Bfloat16),
             Arithmetic::Int8 => weights.quantized(name, shape).map(Self::Int8),
         }
     }
@@ -47,9 +51,13 @@ impl Unpacked {
     /// The outputs of all, one after another; all have the same inputs and the same kind of numbers.
     pub(crate) fn stacked(weights: Vec<Self>) -> Self {
         let (mut floats, mut values, mut scales, mut columns) = (vec![], vec![], vec![], None);
+        let mut numbers = Numbers::default();
         for weight in weights {
             match weight {
-                Self::Float32(weight) => floats.extend(weight),
+                Self::Floats(weight, kind) => {
+                    floats.extend(weight);
+                    numbers = kind;
+                }
                 Self::Int8(weight) => {
                     values.extend(weight.values);
                     scales.extend(weight.scales);
@@ -59,14 +67,16 @@ impl Unpacked {
         }
         match columns {
             Some(columns) => Self::Int8(QuantizedMatrix { values, scales, columns }),
-            None => Self::Float32(floats),
+            None => Self::Floats(floats, numbers),
         }
     }
 
     /// Cuts off the outputs from `output` on, of `inputs` numbers each.
     pub(crate) fn split_off(&mut self, output: usize, inputs: usize) -> Self {
         match self {
-            Self::Float32(weight) => Self::Float32(weight.split_off(output * inputs)),
+            Self::Floats(weight, numbers) => {
+                Self::Floats(weight.split_off(output * inputs), *numbers)
+            }
             Self::Int8(weight) => Self::Int8(QuantizedMatrix {
                 values: weight.values.split_off(output * inputs),
                 scales: weight.scales.split_off(output),
@@ -77,24 +87,22 @@ impl Unpacked {
 }
 
 enum Weight {
-    Float32(PackedBMatrix<f32>),
+    Floats(FloatMatrix),
     Int8(Int8Matrix),
 }
 
 impl Linear {
     /// Packs `weight`, `[outputs, inputs]` as PyTorch stores it.
-    pub(crate) fn new(weight: &[f32], bias: Vec<f32>) -> Self {
-        let inputs = weight.len() / bias.len();
-        let transposed = view(weight, [inputs, bias.len()], [1, inputs]);
-        let packed = GemmExecutor::<f32>::default().prepack_b(transposed);
-        Self { weight: Weight::Float32(packed), bias }
+    pub(crate) fn new(weight: &[f32], bias: Vec<f32>, numbers: Numbers) -> Self {
+        let shape = [bias.len(), weight.len() / bias.len()];
+        Self { weight: Weight::Floats(FloatMatrix::pack(weight, shape, numbers)), bias }
     }
 
     /// Packs weights that are rounded already.
     pub(crate) fn quantized(weight: &QuantizedMatrix, bias: Vec<f32>) -> Self {
         // Wider rows, which no model has, would not fit 32-bit sums.
         if weight.columns > hpd_kernels::int8::MOST_INPUTS {
-            return Self::new(&weight.dequantize(), bias);
+            return Self::new(&weight.dequantize(), bias, Numbers::Float32);
         }
         Self { weight: Weight::Int8(Int8Matrix::pack(weight)), bias }
     }
@@ -102,7 +110,7 @@ impl Linear {
     /// Packs `weight` in the numbers it was read in.
     pub(crate) fn pack(weight: &Unpacked, bias: Vec<f32>) -> Self {
         match weight {
-            Unpacked::Float32(weight) => Self::new(weight, bias),
+            Unpacked::Floats(weight, numbers) => Self::new(weight, bias, *numbers),
             Unpacked::Int8(weight) => Self::quantized(weight, bias),
         }
     }
@@ -118,7 +126,7 @@ impl Linear {
     /// `x` is `[rows, inputs]`, `out` becomes `[rows, outputs]`.
     pub(crate) fn product(&self, x: &[f32], out: &mut Vec<f32>) {
         match &self.weight {
-            Weight::Float32(weight) => product(weight, x, out),
+            Weight::Floats(weight) => weight.apply(x, &[], None, out),
             Weight::Int8(weight) => weight.apply(x, &[], None, out),
         }
     }
@@ -129,24 +137,10 @@ impl Linear {
     /// As [`Linear::product`].
     pub(crate) fn apply(&self, x: &[f32], activation: Option<Activation>, out: &mut Vec<f32>) {
         match &self.weight {
+            Weight::Floats(weight) => weight.apply(x, &self.bias, activation, out),
             Weight::Int8(weight) => weight.apply(x, &self.bias, activation, out),
-            Weight::Float32(weight) => {
-                product(weight, x, out);
-                match activation {
-                    Some(activation) => activate(out, &self.bias, activation),
-                    None => add_bias(out, &self.bias),
-                }
-            }
         }
     }
-}
-
-fn product(weight: &PackedBMatrix<f32>, x: &[f32], out: &mut Vec<f32>) {
-    let (inputs, outputs) = (weight.rows(), weight.cols());
-    let rows = x.len() / inputs;
-    out.resize(rows * outputs, 0.0);
-    let x = view(x, [rows, inputs], [inputs, 1]);
-    multiply(x, GemmInputB::Packed(weight), 1.0, out);
 }
 
 /// A matrix within a slice: row `i`, column `j` is `data[i * strides[0] + j * strides[1]]`.

@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use hpd_kernels::float::{Numbers, Panels, Product, RoundedRows, Rows, View, product};
+use hpd_kernels::float::{Numbers, Panels, Product, RowScratch, View, product};
 use hpd_kernels::{Activation, Level};
 
 fn main() {
@@ -41,17 +41,11 @@ fn speed(
     let wave = |count: usize| -> Vec<f32> { (0..count).map(|i| (i as f32 * 0.37).sin()).collect() };
     let (a, b, bias) = (wave(n * depth), wave(depth * columns), wave(columns));
     let panels = Panels::new(level, numbers, View::new(&b, [depth, columns]));
-    let (mut rounded, mut output) = (RoundedRows::default(), vec![0.0; n * columns]);
+    let (mut scratch, mut output) = (RowScratch::default(), vec![0.0; n * columns]);
     let mut best = f64::INFINITY;
     for _ in 0..40 {
         let start = Instant::now();
-        let rows = match numbers {
-            Numbers::Float32 => Rows::of_floats(&a, depth),
-            Numbers::Bfloat16 => {
-                rounded.fill(level, numbers, &a, depth);
-                Rows::of_rounded(&rounded)
-            }
-        };
+        let rows = scratch.rows(level, numbers, View::new(&a, [n, depth]));
         product(
             level,
             Product { rows, panels: &panels, bias: &bias, activation },

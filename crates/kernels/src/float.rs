@@ -4,7 +4,7 @@
 //! instructions are used where it has them (twice the speed of f32), and both factors may lie in memory either way
 //! round, as training has them.
 //!
-//! `matrix ─pack─> Panels`, `rows ─round─> RoundedRows` or as they are; `Rows × Panels ─product, bias, activation─> rows`
+//! `matrix ─pack─> Panels`, `rows ─as they are, rounded or packed─> Rows`, `Rows × Panels ─product, bias, activation─> rows`
 //!
 //! A *word* is 32 bits: an f32, or two bfloat16 that follow each other along the sum. Words lie alike in both
 //! [`Form`]s, so only the innermost instruction knows which they are. Where the CPU has no bfloat16, words hold
@@ -23,7 +23,7 @@ use form::Form;
 pub use form::Numbers;
 pub use panels::Panels;
 pub use product::{Product, product};
-pub use rows::{RoundedRows, Rows};
+pub use rows::{RowScratch, Rows};
 pub use view::View;
 
 use crate::Level;

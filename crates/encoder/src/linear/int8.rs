@@ -86,7 +86,7 @@ impl Int8Matrix {
         out: &mut Vec<f32>,
     ) {
         let level = Level::best();
-        let activation = activation.map_or(int8::Activation::Identity, kernels_name);
+        let activation = activation.map_or(hpd_kernels::Activation::Identity, Into::into);
         let mut scratch = SCRATCH.take();
         int8::quantize(level, x, self.inputs(), &mut scratch.rows);
         out.resize(scratch.rows.scales.len() * self.outputs(), 0.0);
@@ -137,14 +137,6 @@ impl LibraryMatrix {
                 *sum -= i32::from(*zero) * weights;
             }
         }
-    }
-}
-
-fn kernels_name(activation: Activation) -> int8::Activation {
-    match activation {
-        Activation::Gelu => int8::Activation::Gelu,
-        Activation::GeluNew => int8::Activation::GeluTanh,
-        Activation::Relu => int8::Activation::Relu,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Encoding with products in 8 bits: near to f32, and as indifferent to batches and threads.
+//! Encoding with products in bfloat16 and in 8 bits: near to f32, and as indifferent to batches and threads.
 
 use std::path::Path;
 
@@ -20,10 +20,10 @@ fn texts() -> Vec<String> {
     Golden::read(&fixtures().join("bert_mean/golden.json")).texts
 }
 
-/// The mean and the least cosine between vectors in 8 bits and in f32.
-fn cosines(folder: &Path, texts: &[String]) -> (f32, f32) {
+/// The mean and the least cosine to vectors in f32.
+fn cosines(folder: &Path, arithmetic: Arithmetic, texts: &[String]) -> (f32, f32) {
     let options = EncodeOptions { normalize: true, ..EncodeOptions::default() };
-    let [exact, found] = [Arithmetic::Float32, Arithmetic::Int8]
+    let [exact, found] = [Arithmetic::Float32, arithmetic]
         .map(|arithmetic| open(folder, arithmetic).encode(texts, &options).unwrap().rows);
     let pairs = exact.rows().zip(found.rows());
     let cosines: Vec<f32> = pairs.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum()).collect();
@@ -32,11 +32,15 @@ fn cosines(folder: &Path, texts: &[String]) -> (f32, f32) {
 }
 
 #[test]
-fn vectors_in_8_bits_are_near_those_in_f32() {
-    for name in MODELS {
-        let (mean, least) = cosines(&fixtures().join(name), &texts());
-        println!("{name}: cosine {mean} on average, {least} at least");
-        assert!(mean >= 0.995 && least >= 0.98, "{name}: {mean}, {least}");
+fn vectors_in_fewer_bits_are_near_those_in_f32() {
+    for (arithmetic, least_mean, least_of_all) in
+        [(Arithmetic::Int8, 0.995, 0.98), (Arithmetic::Bfloat16, 0.9999, 0.999)]
+    {
+        for name in MODELS {
+            let (mean, least) = cosines(&fixtures().join(name), arithmetic, &texts());
+            println!("{name} in {arithmetic}: cosine {mean} on average, {least} at least");
+            assert!(mean >= least_mean && least >= least_of_all, "{name}: {mean}, {least}");
+        }
     }
 }
 
@@ -46,15 +50,18 @@ fn the_teacher_keeps_its_vectors() {
         eprintln!("skipped: HPD_TEACHER does not name the folder of all-MiniLM-L6-v2");
         return;
     };
-    let (mean, least) = cosines(Path::new(&folder), &texts());
-    println!("cosine {mean} on average, {least} at least");
-    assert!(mean >= 0.995, "{mean}, {least}");
+    for (arithmetic, bound) in [(Arithmetic::Int8, 0.995), (Arithmetic::Bfloat16, 0.9999)] {
+        let (mean, least) = cosines(Path::new(&folder), arithmetic, &texts());
+        println!("{arithmetic}: cosine {mean} on average, {least} at least");
+        assert!(mean >= bound, "{mean}, {least}");
+    }
 }
 
 #[test]
 fn neither_batch_nor_threads_leave_a_trace() {
-    for name in MODELS {
-        let model = open(&fixtures().join(name), Arithmetic::Int8);
+    let arithmetics = [Arithmetic::Int8, Arithmetic::Bfloat16];
+    for (name, arithmetic) in MODELS.iter().flat_map(|name| arithmetics.map(|kind| (name, kind))) {
+        let model = open(&fixtures().join(name), arithmetic);
         let texts = vec![texts(); 6].concat();
         let encode = |threads| {
             let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -6,6 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hpd_encoder::Arithmetic;
+use hpd_kernels::float::{self, Numbers, Panels, Product, RowScratch, View};
+use hpd_kernels::{Activation, Level};
 use rayon::ThreadPool;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::Matrix;
@@ -22,6 +24,7 @@ const DURATION: Duration = Duration::from_millis(300);
 pub(super) fn peak(arithmetic: Arithmetic, pools: &[ThreadPool]) -> f64 {
     let multiply = match arithmetic {
         Arithmetic::Float32 => multiply_f32,
+        Arithmetic::Bfloat16 => multiply_bfloat16,
         Arithmetic::Int8 => multiply_int8,
     };
     let (products, spent) = timed(pools.len(), || {
@@ -46,6 +49,20 @@ fn multiply_f32() -> usize {
             GemmOptions::default(),
         )
         .is_ok()
+    })
+}
+
+/// Our own kernel, since `rten-gemm` has none: pairs that were rounded before.
+fn multiply_bfloat16() -> usize {
+    let (level, numbers) = (Level::best(), Numbers::Bfloat16);
+    let (a, mut out) = (vec![0.5; SIZE * SIZE], vec![0.0; SIZE * SIZE]);
+    let panels = Panels::new(level, numbers, View::new(&a, [SIZE, SIZE]));
+    let mut scratch = RowScratch::default();
+    let rows = scratch.rows(level, numbers, View::new(&a, [SIZE, SIZE]));
+    let product = Product { rows, panels: &panels, bias: &[], activation: Activation::Identity };
+    count(|| {
+        float::product(level, product, &mut out, SIZE);
+        true
     })
 }
 

@@ -3,7 +3,7 @@
 use super::form::{alone, bfloat16};
 use super::{Form, Numbers, View};
 use crate::Level;
-use crate::columns::COLUMNS;
+use crate::columns::{COLUMNS, padded};
 use crate::kernel::kernel;
 
 /// Rows of the matrix that are packed for all 16 columns before the next, so that what is written stays in the first cache.
@@ -74,9 +74,9 @@ kernel! {
 
 #[inline(always)]
 fn pack_alone<const ROUNDED: bool>(matrix: View<'_>, words: &mut [[u32; COLUMNS]]) {
-    if let Some(rows) = matrix.slices() {
-        for (row, words) in rows.zip(words) {
-            for (word, x) in words.iter_mut().zip(&widened(row)) {
+    if matrix.is_row_major() {
+        for (row, words) in words.iter_mut().enumerate() {
+            for (word, x) in words.iter_mut().zip(&row_of(matrix, row)) {
                 *word = alone::<ROUNDED>(*x);
             }
         }
@@ -95,13 +95,9 @@ fn pack_alone<const ROUNDED: bool>(matrix: View<'_>, words: &mut [[u32; COLUMNS]
 
 #[inline(always)]
 fn pack_pairs(matrix: View<'_>, words: &mut [[u32; COLUMNS]]) {
-    if matrix.strides[1] == 1 {
-        let row = |i: usize| match i < matrix.rows {
-            true => widened(&matrix.numbers[i * matrix.strides[0]..][..matrix.columns]),
-            false => [0.0; COLUMNS],
-        };
+    if matrix.is_row_major() {
         for (pair, words) in words.iter_mut().enumerate() {
-            let (first, second) = (row(2 * pair), row(2 * pair + 1));
+            let (first, second) = (row_of(matrix, 2 * pair), row_of(matrix, 2 * pair + 1));
             for (word, (x, y)) in words.iter_mut().zip(first.iter().zip(&second)) {
                 *word = bfloat16(*x) | bfloat16(*y) << 16;
             }
@@ -125,10 +121,13 @@ fn pack_pairs(matrix: View<'_>, words: &mut [[u32; COLUMNS]]) {
     }
 }
 
-/// The numbers of a row, then zeros.
+/// The numbers of a row, then zeros; only those behind the last.
 #[inline(always)]
-fn widened(row: &[f32]) -> [f32; COLUMNS] {
-    crate::columns::padded(row)
+fn row_of(matrix: View<'_>, row: usize) -> [f32; COLUMNS] {
+    match row < matrix.rows {
+        true => padded(&matrix.numbers[row * matrix.strides[0]..][..matrix.columns]),
+        false => [0.0; COLUMNS],
+    }
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::form::alone;
-    use super::super::{Numbers, RoundedRows, View};
+    use super::super::{Numbers, RowScratch, View};
     use super::*;
 
     const KINDS: [Numbers; 2] = [Numbers::Float32, Numbers::Bfloat16];
@@ -219,18 +219,9 @@ mod tests {
         gap: usize,
     ) -> Vec<f32> {
         let panels = Panels::new(level, numbers, b);
-        let ([n, depth], columns) = (a.shape(), panels.columns());
-        let (mut rounded, packed);
-        let rows = if a.strides[1] != 1 {
-            packed = Panels::new(level, numbers, a.transposed());
-            Rows::of_columns(&packed)
-        } else if numbers == Numbers::Float32 {
-            Rows::of_floats(a.numbers, depth)
-        } else {
-            rounded = RoundedRows::default();
-            rounded.fill(level, numbers, a.numbers, depth);
-            Rows::of_rounded(&rounded)
-        };
+        let ([n, _], columns) = (a.shape(), panels.columns());
+        let mut scratch = RowScratch::default();
+        let rows = scratch.rows(level, numbers, a);
         let mut output = vec![f32::NAN; (n * (columns + gap)).saturating_sub(gap)];
         let activation = Activation::Identity;
         product(
@@ -293,7 +284,8 @@ mod tests {
         for level in Level::available() {
             let panels = Panels::new(level, Numbers::Float32, b);
             let mut output = vec![f32::NAN; 20 * 33];
-            let rows = Rows::of_floats(a.numbers, 9);
+            let mut scratch = RowScratch::default();
+            let rows = scratch.rows(level, Numbers::Float32, a);
             let activation = Activation::Relu;
             product(
                 level,

@@ -1,33 +1,59 @@
 //! The left factor: rows in any order in memory that the product can read.
 
 use super::form::{alone, bfloat16};
-use super::{Form, Numbers, Panels};
+use super::{Form, Numbers, Panels, View};
 use crate::Level;
 use crate::columns::COLUMNS;
 use crate::kernel::kernel;
 
-/// Rows of f32 in the numbers of a product.
+/// Memory for left factors that cannot be read as they are; kept from product to product.
 #[derive(Clone, Debug, Default)]
-pub struct RoundedRows {
+pub struct RowScratch {
+    rounded: Rounded,
+    packed: Panels,
+}
+
+/// Rows in the numbers of a product.
+#[derive(Clone, Debug, Default)]
+struct Rounded {
     words: Vec<u32>,
     form: Form,
     width: usize,
 }
 
-impl RoundedRows {
-    /// Rounds rows, `[n, width]`, for products at `level`.
-    ///
-    /// # Panics
-    /// When `width` is 0.
-    pub fn fill(&mut self, level: Level, numbers: Numbers, rows: &[f32], width: usize) {
-        (self.form, self.width) = (Form::of(level, numbers), width);
-        self.words.resize(rows.len() / width * self.form.words(width), 0);
+impl RowScratch {
+    /// A left factor, `[n, depth]`, for products at `level`: where it lies if it can be read there, else copied.
+    pub fn rows<'a>(&'a mut self, level: Level, numbers: Numbers, factor: View<'a>) -> Rows<'a> {
+        let [count, depth] = factor.shape();
+        match (factor.whole(), Form::of(level, numbers)) {
+            (Some(rows), Form::Float) => {
+                let (words, layout) = (Words::Floats(rows), Layout::Rows);
+                Rows { words, form: Form::Float, depth, count, layout }
+            }
+            (Some(rows), form) => {
+                self.rounded.fill(level, form, rows, depth);
+                let (words, layout) = (Words::Words(&self.rounded.words), Layout::Rows);
+                Rows { words, form, depth, count, layout }
+            }
+            (None, form) => {
+                self.packed.fill(level, numbers, factor.transposed());
+                let (words, layout) = (Words::Words(&self.packed.words), Layout::Panels);
+                Rows { words, form, depth, count, layout }
+            }
+        }
+    }
+}
+
+impl Rounded {
+    fn fill(&mut self, level: Level, form: Form, rows: &[f32], width: usize) {
+        (self.form, self.width) = (form, width);
+        self.words.resize(rows.len() / width * form.words(width), 0);
         round(level, rows, self);
     }
 }
 
 kernel! {
-    fn round(rows: &[f32], output: &mut RoundedRows) {
+    fn round(rows: &[f32], output: &mut Rounded) {
         let (width, form) = (output.width, output.form);
         let rows = rows.chunks_exact(width);
         for (row, words) in rows.zip(output.words.chunks_exact_mut(form.words(width))) {
@@ -74,28 +100,6 @@ enum Layout {
 }
 
 impl<'a> Rows<'a> {
-    /// f32 as they are, `[n, width]`.
-    ///
-    /// # Panics
-    /// When `width` is 0.
-    pub fn of_floats(rows: &'a [f32], width: usize) -> Self {
-        let (words, count) = (Words::Floats(rows), rows.len() / width);
-        Self { words, form: Form::Float, depth: width, count, layout: Layout::Rows }
-    }
-
-    /// Rows that were rounded.
-    pub fn of_rounded(rows: &'a RoundedRows) -> Self {
-        let RoundedRows { words, form, width } = rows;
-        let count = words.len() / form.words(*width).max(1);
-        Self { words: Words::Words(words), form: *form, depth: *width, count, layout: Layout::Rows }
-    }
-
-    /// The columns of a packed matrix: the rows of that matrix transposed.
-    pub fn of_columns(panels: &'a Panels) -> Self {
-        let (words, form) = (Words::Words(&panels.words), panels.form);
-        Self { words, form, depth: panels.depth, count: panels.columns, layout: Layout::Panels }
-    }
-
     /// Words along the sum.
     pub(super) fn steps(&self) -> usize {
         self.form.words(self.depth)

@@ -54,15 +54,19 @@ impl<'a> View<'a> {
         self.transposed().rows(range).transposed()
     }
 
-    /// The rows as slices, where their numbers stand together.
-    pub(super) fn slices(&self) -> Option<impl Iterator<Item = &'a [f32]>> {
-        let Self { numbers, rows, columns, strides } = *self;
-        (strides[1] == 1)
-            .then(move || (0..rows).map(move |row| &numbers[row * strides[0]..][..columns]))
+    /// All rows as one slice, where they stand behind each other.
+    pub(super) fn whole(&self) -> Option<&'a [f32]> {
+        let together = self.strides == [self.columns, 1] && self.columns > 0;
+        together.then(|| &self.numbers[..self.rows * self.columns])
+    }
+
+    /// Whether the numbers of a row stand together.
+    pub(super) fn is_row_major(&self) -> bool {
+        self.strides[1] == 1
     }
 
     /// The number in row `i`, column `j`.
-    #[inline(always)]
+    #[cfg(test)]
     pub(super) fn at(&self, i: usize, j: usize) -> f32 {
         self.numbers[i * self.strides[0] + j * self.strides[1]]
     }
