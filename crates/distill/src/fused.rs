@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor};
+use hpd_kernels::float::Numbers;
 use hpd_kernels::rows::Dropout;
 
 use flex::FusedOperations;
@@ -61,12 +62,14 @@ fn is_cpu(device: &Device) -> bool {
 ///
 /// # Shapes
 /// `x`: `[n, in]`; `weight`: `[out, in]`, as PyTorch keeps it; `bias`: `[out]`; returns `[n, out]`.
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+///
+/// Products are in `numbers`, forwards and backwards; on other devices than the CPU in f32.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, numbers: Numbers) -> Tensor<2> {
     if !is_cpu(&x.device()) {
         return plain::linear(x, weight, bias);
     }
     let [x, weight, bias] = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
-    Tensor::from_dispatch(Dispatch::fused_linear(x, weight, bias))
+    Tensor::from_dispatch(Dispatch::fused_linear(x, weight, bias, numbers))
 }
 
 /// The exact GELU, number by number.
@@ -156,7 +159,7 @@ mod tests {
         assert_same(
             &[x.clone(), weight.clone()],
             std::slice::from_ref(&bias),
-            || linear(x.clone(), weight.clone(), bias.clone()),
+            || linear(x.clone(), weight.clone(), bias.clone(), Numbers::Float32),
             || plain::linear(x.clone(), weight.clone(), bias.clone()),
         );
     }

@@ -120,13 +120,9 @@ fn teacher_speed(settings: &Settings, sentences: &Sentences) -> Result<(usize, O
 }
 
 fn fresh_student(recipe: &Recipe, start: &Start, settings: &Settings) -> Result<Student> {
-    let head = HeadShape {
-        dim: recipe.dim,
-        bias: recipe.head.bias,
-        activation: recipe.head.activation,
-        normalize: recipe.normalize,
-    };
-    Student::fresh(start.config.clone(), head, recipe.seed, &settings.device.open()?)
+    let (head, device) = (HeadShape::of(recipe), settings.device.open()?);
+    let student = Student::fresh(start.config.clone(), head, recipe.seed, &device)?;
+    Ok(student.computing_in(recipe.arithmetic))
 }
 
 /// Seconds of a step, the optimiser's small part left out.

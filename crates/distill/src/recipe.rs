@@ -8,6 +8,7 @@ use std::path::Path;
 
 pub use hpd_eval::pca::Center;
 use hpd_files::{Error, Result};
+use hpd_kernels::float::Numbers;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -45,6 +46,9 @@ pub struct Recipe {
     pub order: Order,
     /// Passes over the sentences (1, 5).
     pub epochs: usize,
+    /// In which numbers the layers multiply on the CPU (`bfloat16`, `float32`), forwards and backwards; everything
+    /// between the products, all sums and the weights themselves are f32 either way.
+    pub arithmetic: Arithmetic,
     /// Where everything random comes from (1, 1).
     pub seed: u64,
     /// Steps between two looks at the held-back sentences (500, 5000); also at the end of each epoch.
@@ -61,6 +65,26 @@ pub struct Recipe {
     pub optimizer: OptimizerRecipe,
     /// The learning rate over time.
     pub schedule: ScheduleRecipe,
+}
+
+/// In which numbers a layer's products multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arithmetic {
+    /// f32.
+    Float32,
+    /// Rounded to bfloat16: twice as fast on CPUs that multiply it, as fast as f32 on others, with the same rounding.
+    Bfloat16,
+}
+
+impl Arithmetic {
+    /// As the kernels call it.
+    pub fn numbers(self) -> Numbers {
+        match self {
+            Self::Float32 => Numbers::Float32,
+            Self::Bfloat16 => Numbers::Bfloat16,
+        }
+    }
 }
 
 /// Whether embedding tables are trained.

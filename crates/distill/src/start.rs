@@ -88,18 +88,16 @@ impl Start {
     /// # Errors
     /// When a tensor is missing, or the head cannot start as the projection because the widths differ.
     pub fn student(&self, recipe: &Recipe, pca: &Pca, device: &Device) -> Result<Student> {
-        let head = HeadShape {
-            dim: recipe.dim,
-            bias: recipe.head.bias,
-            activation: recipe.head.activation,
-            normalize: recipe.normalize,
-        };
+        let head = HeadShape::of(recipe);
         let Some(layers) = &self.layers else {
-            return Student::fresh(self.config.clone(), head, recipe.seed, device);
+            let student = Student::fresh(self.config.clone(), head, recipe.seed, device)?;
+            return Ok(student.computing_in(recipe.arithmetic));
         };
         let components = pca.components();
         let weight = (recipe.head.start == HeadStart::Pca).then_some(components.data.as_slice());
-        Student::from_folder(&self.folder.transformer, layers, head, weight, recipe.seed, device)
+        let folder = &self.folder.transformer;
+        let student = Student::from_folder(folder, layers, head, weight, recipe.seed, device)?;
+        Ok(student.computing_in(recipe.arithmetic))
     }
 
     /// The tokenizer, cutting where the recipe says.

@@ -16,7 +16,7 @@ use hpd_kernels::rows::Dropout;
 
 use crate::fused::{self, Packing};
 use crate::random::Random;
-use crate::recipe::Activation;
+use crate::recipe::{Activation, Arithmetic, Recipe};
 
 /// A student in training: the table of word embeddings on the host, everything else on a device.
 ///
@@ -28,6 +28,8 @@ pub struct Student {
     pub config: EncoderConfig,
     /// What happens behind the pooled vector.
     pub head: HeadShape,
+    /// In which numbers the layers multiply on the CPU.
+    pub arithmetic: Arithmetic,
     /// Word embeddings, `[vocab_size, hidden_size]`.
     pub words: Vec<f32>,
     /// All other parameters.
@@ -45,6 +47,18 @@ pub struct HeadShape {
     pub activation: Activation,
     /// Whether the result is brought to length 1.
     pub normalize: bool,
+}
+
+impl HeadShape {
+    /// That of a recipe.
+    pub fn of(recipe: &Recipe) -> Self {
+        Self {
+            dim: recipe.dim,
+            bias: recipe.head.bias,
+            activation: recipe.head.activation,
+            normalize: recipe.normalize,
+        }
+    }
 }
 
 /// The parameters on the device.
@@ -146,7 +160,14 @@ impl Student {
     /// When `source` has one.
     pub fn reload(&self, source: &mut Source<'_>) -> Result<Self> {
         let device = self.body.positions.device();
-        Self::build(self.config.clone(), self.head, &device, source)
+        let student = Self::build(self.config.clone(), self.head, &device, source)?;
+        Ok(student.computing_in(self.arithmetic))
+    }
+
+    /// The same student with products in `arithmetic`; without this they are in f32.
+    #[must_use]
+    pub fn computing_in(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self }
     }
 
     fn build(
@@ -169,7 +190,7 @@ impl Student {
         }
         let words = source(WORDS, &[config.vocab_size, config.hidden_size])?;
         let body = Body::build(&config, head, device, source)?;
-        Ok(Self { config, head, words, body })
+        Ok(Self { config, head, arithmetic: Arithmetic::Float32, words, body })
     }
 
     /// Every tensor by its Hugging Face name, the head's by [`HEAD_WEIGHT`] and [`HEAD_BIAS`].
@@ -202,7 +223,7 @@ impl Student {
         words: Tensor<2>,
         sites: &mut DropoutSites,
     ) -> Tensor<2> {
-        forward(&self.body, &self.config, self.head, batch, words, sites)
+        self.through(&self.body, batch, words, sites)
     }
 
     /// Vectors of sentences without gradients; `texts[i]` are the token ids of sentence i.
@@ -215,34 +236,45 @@ impl Student {
             let batch = PackedBatch::new(chosen.iter().map(|&i| texts[i]), &self.config);
             let words = self.word_rows(&batch).inner();
             let sites = &mut DropoutSites::none();
-            let output = forward(&body, &self.config, self.head, &batch, words, sites);
+            let output = self.through(&body, &batch, words, sites);
             for (row, &i) in numbers(output).chunks_exact(dim).zip(chosen) {
                 data[i * dim..][..dim].copy_from_slice(row);
             }
         }
         Matrix { data, dim }
     }
+
+    /// The vectors that the parameters in `body` give.
+    fn through(
+        &self,
+        body: &Body,
+        batch: &PackedBatch,
+        words: Tensor<2>,
+        sites: &mut DropoutSites,
+    ) -> Tensor<2> {
+        let (config, device) = (&self.config, words.device());
+        let words = words.select(0, batch.indices(&batch.slots, &device));
+        let types = body.types.val().slice([0..1, 0..config.hidden_size]);
+        let places =
+            (body.positions.val() + types).select(0, batch.indices(&batch.positions, &device));
+        let epsilon = f64::from(config.layer_norm_eps);
+        let mut x = sites.apply(body.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
+        let common =
+            Common { heads: config.num_attention_heads, epsilon, arithmetic: self.arithmetic };
+        for layer in &body.layers {
+            x = layer.forward(x, batch, common, sites);
+        }
+        let pooled = batch.mean_weights(&device).matmul(x); // [sentences, hidden]
+        body.project(pooled, self.head)
+    }
 }
 
-fn forward(
-    body: &Body,
-    config: &EncoderConfig,
-    head: HeadShape,
-    batch: &PackedBatch,
-    words: Tensor<2>,
-    sites: &mut DropoutSites,
-) -> Tensor<2> {
-    let device = words.device();
-    let words = words.select(0, batch.indices(&batch.slots, &device));
-    let epsilon = f64::from(config.layer_norm_eps);
-    let types = body.types.val().slice([0..1, 0..config.hidden_size]);
-    let places = (body.positions.val() + types).select(0, batch.indices(&batch.positions, &device));
-    let mut x = sites.apply(body.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
-    for layer in &body.layers {
-        x = layer.forward(x, batch, config.num_attention_heads, epsilon, sites);
-    }
-    let pooled = batch.mean_weights(&device).matmul(x); // [sentences, hidden]
-    body.project(pooled, head)
+/// What all layers have in common.
+#[derive(Clone, Copy)]
+struct Common {
+    heads: usize,
+    epsilon: f64,
+    arithmetic: Arithmetic,
 }
 
 impl Body {
@@ -342,16 +374,15 @@ impl Layer {
         &self,
         x: Tensor<2>, // [tokens, hidden]
         batch: &PackedBatch,
-        heads: usize,
-        epsilon: f64,
+        Common { heads, epsilon, arithmetic }: Common,
         sites: &mut DropoutSites,
     ) -> Tensor<2> {
-        let qkv = self.query_key_value.forward(x.clone()); // [tokens, 3·hidden]
+        let qkv = self.query_key_value.forward(x.clone(), arithmetic); // [tokens, 3·hidden]
         let context = fused::attention(qkv, &batch.packing, heads, sites.next());
-        let attended = sites.apply(self.attention_output.forward(context));
+        let attended = sites.apply(self.attention_output.forward(context, arithmetic));
         let x = self.attention_norm.of_sum(attended, x, epsilon);
-        let inner = fused::gelu(self.intermediate.forward(x.clone())); // [tokens, intermediate]
-        let output = sites.apply(self.output.forward(inner));
+        let inner = fused::gelu(self.intermediate.forward(x.clone(), arithmetic)); // [tokens, intermediate]
+        let output = sites.apply(self.output.forward(inner, arithmetic));
         self.output_norm.of_sum(output, x, epsilon)
     }
 }
@@ -394,8 +425,8 @@ impl Linear {
         }
     }
 
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::linear(x, self.weight.val(), self.bias.val())
+    fn forward(&self, x: Tensor<2>, arithmetic: Arithmetic) -> Tensor<2> {
+        fused::linear(x, self.weight.val(), self.bias.val(), arithmetic.numbers())
     }
 }
 

@@ -8,11 +8,12 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn::tensor::{Bytes, DType};
 use burn_flex::{FlexTensor, Layout};
 use hpd_kernels::Level;
+use hpd_kernels::float::{Numbers, View};
 use hpd_kernels::rows::{self, AttentionShape, Dropout, LayerNormGradient};
 use rayon::prelude::*;
 
 use super::Packing;
-use super::product::{Factor, product};
+use super::product::product;
 
 /// What burn is taught; see the functions of the parent module for the meaning.
 #[backend_extension(Flex, Autodiff)]
@@ -21,6 +22,7 @@ pub(super) trait FusedOperations: Backend {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        numbers: Numbers,
     ) -> FloatTensor<Self>;
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_layer_norm(
@@ -83,32 +85,29 @@ fn add_up(parts: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
     total
 }
 
-fn factor(x: &FlexTensor) -> Factor<'_> {
-    Factor::new(numbers(x), shape(x))
+fn view(x: &FlexTensor) -> View<'_> {
+    View::new(numbers(x), shape(x))
 }
 
-fn linear(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
+fn linear(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, kind: Numbers) -> FlexTensor {
     let [x, weight, bias] = [x, weight, bias].map(|tensor| contiguous(tensor.clone()));
     let out = shape(&weight)[0];
     let mut y = empty(&[shape(&x)[0], out]);
-    product(factor(&x), factor(&weight).transposed(), numbers_mut(&mut y));
-    numbers_mut(&mut y)
-        .par_chunks_mut(piece(out))
-        .for_each(|rows| rows::add_row(Level::best(), numbers(&bias), rows));
+    product(view(&x), view(&weight).transposed(), numbers(&bias), kind, numbers_mut(&mut y));
     y
 }
 
-fn input_gradient(gradient: &FlexTensor, weight: FlexTensor) -> FlexTensor {
+fn input_gradient(gradient: &FlexTensor, weight: FlexTensor, kind: Numbers) -> FlexTensor {
     let weight = contiguous(weight);
     let mut at_x = empty(&[shape(gradient)[0], shape(&weight)[1]]);
-    product(factor(gradient), factor(&weight), numbers_mut(&mut at_x));
+    product(view(gradient), view(&weight), &[], kind, numbers_mut(&mut at_x));
     at_x
 }
 
-fn weight_gradient(gradient: &FlexTensor, x: FlexTensor) -> FlexTensor {
+fn weight_gradient(gradient: &FlexTensor, x: FlexTensor, kind: Numbers) -> FlexTensor {
     let x = contiguous(x);
     let mut at_weight = empty(&[shape(gradient)[1], shape(&x)[1]]);
-    product(factor(gradient).transposed(), factor(&x), numbers_mut(&mut at_weight));
+    product(view(gradient).transposed(), view(&x), &[], kind, numbers_mut(&mut at_weight));
     at_weight
 }
 
@@ -297,8 +296,9 @@ impl FusedOperations for Flex {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        numbers: Numbers,
     ) -> FloatTensor<Self> {
-        linear(&x, &weight, &bias)
+        linear(&x, &weight, &bias, numbers)
     }
 
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -329,20 +329,20 @@ impl FusedOperations for Flex {
 struct LinearStep;
 
 impl Backward<Flex, 3> for LinearStep {
-    type State = (FlexTensor, FlexTensor);
+    type State = (FlexTensor, FlexTensor, Numbers);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let (x, weight) = ops.state;
+        let (x, weight, numbers) = ops.state;
         let [to_x, to_weight, to_bias] = ops.parents;
         let gradient = contiguous(gradients.consume::<Flex>(&ops.node));
         if let Some(node) = to_bias {
             gradients.register::<Flex>(node.id, bias_gradient(&gradient));
         }
         if let Some(node) = to_weight {
-            gradients.register::<Flex>(node.id, weight_gradient(&gradient, x));
+            gradients.register::<Flex>(node.id, weight_gradient(&gradient, x, numbers));
         }
         if let Some(node) = to_x {
-            gradients.register::<Flex>(node.id, input_gradient(&gradient, weight));
+            gradients.register::<Flex>(node.id, input_gradient(&gradient, weight, numbers));
         }
     }
 }
@@ -399,12 +399,13 @@ impl<C: CheckpointStrategy> FusedOperations for Autodiff<Flex, C> {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        numbers: Numbers,
     ) -> FloatTensor<Self> {
-        let y = linear(x.primitive(), weight.primitive(), bias.primitive());
+        let y = linear(x.primitive(), weight.primitive(), bias.primitive(), numbers);
         let nodes = [x.node(), weight.node(), bias.node()];
         match LinearStep.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(step) => {
-                step.finish((x.primitive().clone(), weight.primitive().clone()), y)
+                step.finish((x.primitive().clone(), weight.primitive().clone(), numbers), y)
             }
             OpsKind::UnTracked(step) => step.finish(y),
         }

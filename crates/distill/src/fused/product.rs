@@ -1,51 +1,45 @@
-//! The matrix products of a training step, on `rten-gemm`.
+//! The matrix products of a training step, cut for threads.
 //!
 //! Separate because burn's own product spins on barriers between its threads: beside other programs, or with more
-//! threads than cores, most of the machine waits. These products are cut into tiles that rayon's pool shares, and
-//! each number is summed in the same order whatever the number of threads.
+//! threads than cores, most of the machine waits. These products are cut into pieces that rayon's pool shares. A
+//! piece is cut by size alone and each number is summed in one order, so the number of threads leaves no trace.
 
-use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
-use rten_tensor::Matrix;
+use hpd_kernels::float::{self, Numbers, Panels, Product, RowScratch, View};
+use hpd_kernels::{Activation, Level};
+use rayon::prelude::*;
 
-/// A matrix of numbers that stand in order, read as it is or with rows and columns exchanged.
-#[derive(Clone, Copy)]
-pub(super) struct Factor<'a> {
-    numbers: &'a [f32],
-    shape: [usize; 2],
-    strides: [usize; 2],
-}
+/// Columns that are packed at once: a few tens of microseconds for a thread.
+const COLUMNS: usize = 96;
 
-impl<'a> Factor<'a> {
-    /// `[rows, columns]`, row-major.
-    pub(super) fn new(numbers: &'a [f32], [rows, columns]: [usize; 2]) -> Self {
-        assert_eq!(numbers.len(), rows * columns, "a matrix needs rows times columns numbers");
-        Self { numbers, shape: [rows, columns], strides: [columns, 1] }
-    }
+/// Rows that are multiplied at once: many enough for the panels' trip through the cache, few enough to share evenly.
+const ROWS: usize = 96;
 
-    pub(super) fn transposed(self) -> Self {
-        let exchange = |[a, b]: [usize; 2]| [b, a];
-        Self { shape: exchange(self.shape), strides: exchange(self.strides), ..self }
-    }
-
-    fn view(&self) -> Matrix<'a> {
-        #[expect(clippy::expect_used, reason = "`new` has checked the length")]
-        Matrix::from_data_with_strides(self.shape, self.numbers, self.strides)
-            .expect("strides fit the slice")
-    }
-}
-
-/// `out = a · b`.
+/// `out = a · b + bias`; an empty bias is none.
 ///
 /// # Panics
 /// When the shapes do not fit.
-pub(super) fn product(a: Factor<'_>, b: Factor<'_>, out: &mut [f32]) {
-    if a.shape[1] == 0 {
-        return out.fill(0.0);
-    }
-    let (a, b) = (GemmInputA::Unpacked(a.view()), GemmInputB::Unpacked(b.view()));
-    let result = GemmExecutor::<f32>::default().gemm(out, a, b, GemmOptions::default());
-    #[expect(clippy::expect_used, reason = "the caller's tensors were built with these shapes")]
-    result.expect("shapes agree");
+pub(super) fn product(a: View<'_>, b: View<'_>, bias: &[f32], numbers: Numbers, out: &mut [f32]) {
+    let (level, [count, columns]) = (Level::best(), [a.shape()[0], b.shape()[1]]);
+    assert_eq!(out.len(), count * columns, "the result has rows of a and columns of b");
+    let blocks: Vec<Panels> = (0..columns.div_ceil(COLUMNS))
+        .into_par_iter()
+        .map(|block| Panels::new(level, numbers, b.columns(range(block, COLUMNS, columns))))
+        .collect();
+    let pieces = out.par_chunks_mut(ROWS * columns.max(1)).enumerate();
+    pieces.for_each_init(RowScratch::default, |scratch, (piece, out)| {
+        let rows = scratch.rows(level, numbers, a.rows(range(piece, ROWS, count)));
+        for (block, panels) in blocks.iter().enumerate() {
+            let columns_of = range(block, COLUMNS, columns);
+            let bias = if bias.is_empty() { bias } else { &bias[columns_of.clone()] };
+            let product = Product { rows, panels, bias, activation: Activation::Identity };
+            float::product(level, product, &mut out[columns_of.start..], columns);
+        }
+    });
+}
+
+/// Piece `index` of `size`, of `count` in all.
+fn range(index: usize, size: usize, count: usize) -> std::ops::Range<usize> {
+    index * size..count.min((index + 1) * size)
 }
 
 #[cfg(test)]
@@ -59,25 +53,29 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn every_number_is_a_row_times_a_column(
-            n in 1_usize..40, k in 0_usize..70, m in 1_usize..40, exchanged in any::<[bool; 2]>(),
+            n in 1_usize..220, k in 0_usize..70, m in 1_usize..220, exchanged in any::<[bool; 2]>(),
+            (with_bias, rounded) in any::<(bool, bool)>(),
         ) {
             let (a, b) = (numbers(n * k, 1), numbers(k * m, 2));
-            let (mut found, mut expected) = (vec![f32::NAN; n * m], vec![0.0; n * m]);
+            let bias = if with_bias { numbers(m, 3) } else { Vec::new() };
             let of = |data, [rows, columns]: [usize; 2], exchanged: bool| match exchanged {
-                false => Factor::new(data, [rows, columns]),
-                true => Factor::new(data, [columns, rows]).transposed(),
+                false => View::new(data, [rows, columns]),
+                true => View::new(data, [columns, rows]).transposed(),
             };
             let at = |data: &[f32], [rows, columns]: [usize; 2], exchanged: bool, i: usize, j: usize| match exchanged {
                 false => f64::from(data[i * columns + j]),
                 true => f64::from(data[j * rows + i]),
             };
-            product(of(&a, [n, k], exchanged[0]), of(&b, [k, m], exchanged[1]), &mut found);
-            for (i, expected) in expected.iter_mut().enumerate() {
+            let (kind, slack) = if rounded { (Numbers::Bfloat16, 0.01) } else { (Numbers::Float32, 1e-5) };
+            let mut found = vec![f32::NAN; n * m];
+            product(of(&a, [n, k], exchanged[0]), of(&b, [k, m], exchanged[1]), &bias, kind, &mut found);
+            for (i, found) in found.iter().enumerate() {
                 let terms = (0..k).map(|l| at(&a, [n, k], exchanged[0], i / m, l) * at(&b, [k, m], exchanged[1], l, i % m));
-                *expected = terms.sum::<f64>();
-                prop_assert!((f64::from(found[i]) - *expected).abs() < 1e-4);
+                let expected = terms.sum::<f64>() + bias.get(i % m).map_or(0.0, |x| f64::from(*x));
+                prop_assert!((f64::from(*found) - expected).abs() < slack * (1 + k) as f64);
             }
         }
     }
