@@ -47,7 +47,7 @@ pub(crate) fn padded<T: Copy + Default>(numbers: &[T]) -> [T; COLUMNS] {
     let mut all = [T::default(); COLUMNS];
     match numbers.first_chunk() {
         Some(whole) => all = *whole,
-        None => all[..numbers.len()].copy_from_slice(numbers),
+        None => copy(numbers, &mut all),
     }
     all
 }
@@ -57,7 +57,29 @@ pub(crate) fn padded<T: Copy + Default>(numbers: &[T]) -> [T; COLUMNS] {
 pub(crate) fn write(numbers: &[f32; COLUMNS], output: &mut [f32]) {
     match output.first_chunk_mut() {
         Some(whole) => *whole = *numbers,
-        None => output.copy_from_slice(&numbers[..output.len()]),
+        None => copy(&numbers[..output.len()], output),
+    }
+}
+
+/// Copies fewer than 16 numbers to where there is room for them.
+///
+/// In pieces whose sizes are known: `copy_from_slice` would be a call, which the compiler then takes for 16 as well.
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    let mut done = 0;
+    copy_piece::<8, T>(from, to, &mut done);
+    copy_piece::<4, T>(from, to, &mut done);
+    copy_piece::<2, T>(from, to, &mut done);
+    copy_piece::<1, T>(from, to, &mut done);
+}
+
+#[inline(always)]
+fn copy_piece<const N: usize, T: Copy>(from: &[T], to: &mut [T], done: &mut usize) {
+    if let (Some(from), Some(to)) =
+        (from[*done..].first_chunk::<N>(), to[*done..].first_chunk_mut())
+    {
+        *to = *from;
+        *done += N;
     }
 }
 

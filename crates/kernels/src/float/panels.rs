@@ -58,64 +58,80 @@ impl Panels {
 kernel! {
     /// Fills panels that have their form and size, which is not 0.
     fn pack(matrix: View<'_>, panels: &mut Panels) {
-        let (panel, form) = (panels.panel(), panels.form);
+        // Closures that are inlined for certain: as functions of their own they would lose the level's vectors.
+        match (panels.form, matrix.is_row_major()) {
+            (Form::Float, true) => pack_rows(matrix, panels, #[inline(always)] |matrix, step| word::<false>(matrix, step)),
+            (Form::RoundedFloat, true) => pack_rows(matrix, panels, #[inline(always)] |matrix, step| word::<true>(matrix, step)),
+            (Form::Pair, true) => pack_rows(matrix, panels, #[inline(always)] |matrix, step| pair(matrix, step)),
+            (Form::Float, false) => pack_columns::<1>(matrix, panels, #[inline(always)] |[x]| alone::<false>(x)),
+            (Form::RoundedFloat, false) => pack_columns::<1>(matrix, panels, #[inline(always)] |[x]| alone::<true>(x)),
+            (Form::Pair, false) => {
+                pack_columns::<2>(matrix, panels, #[inline(always)] |[x, y]| bfloat16(x) | bfloat16(y) << 16);
+            }
+        }
+    }
+}
+
+/// Packs a matrix whose rows stand together, across all panels before the next row, as the rows lie in memory.
+#[inline(always)]
+fn pack_rows(
+    matrix: View<'_>,
+    panels: &mut Panels,
+    word: impl Fn(View<'_>, usize) -> [u32; COLUMNS],
+) {
+    let panel = panels.panel();
+    for step in 0..panel / COLUMNS {
         for (index, words) in panels.words.chunks_exact_mut(panel).enumerate() {
             let first = index * COLUMNS;
             let matrix = matrix.columns(first..matrix.columns.min(first + COLUMNS));
-            let words = words.as_chunks_mut::<COLUMNS>().0;
-            match form {
-                Form::Float => pack_alone::<false>(matrix, words),
-                Form::RoundedFloat => pack_alone::<true>(matrix, words),
-                Form::Pair => pack_pairs(matrix, words),
-            }
+            words.as_chunks_mut().0[step] = word(matrix, step);
         }
     }
 }
 
 #[inline(always)]
-fn pack_alone<const ROUNDED: bool>(matrix: View<'_>, words: &mut [[u32; COLUMNS]]) {
-    if matrix.is_row_major() {
-        for (row, words) in words.iter_mut().enumerate() {
-            for (word, x) in words.iter_mut().zip(&row_of(matrix, row)) {
-                *word = alone::<ROUNDED>(*x);
-            }
-        }
-        return;
-    }
-    for (piece, words) in words.chunks_mut(TOGETHER).enumerate() {
-        words.fill([0; COLUMNS]);
-        for column in 0..matrix.columns {
-            let numbers = &matrix.numbers[column * matrix.strides[1] + piece * TOGETHER..];
-            for (words, x) in words.iter_mut().zip(numbers) {
-                words[column] = alone::<ROUNDED>(*x);
-            }
-        }
-    }
+fn word<const ROUNDED: bool>(matrix: View<'_>, step: usize) -> [u32; COLUMNS] {
+    row_of(matrix, step).map(
+        #[inline(always)]
+        |x| alone::<ROUNDED>(x),
+    )
 }
 
 #[inline(always)]
-fn pack_pairs(matrix: View<'_>, words: &mut [[u32; COLUMNS]]) {
-    if matrix.is_row_major() {
-        for (pair, words) in words.iter_mut().enumerate() {
-            let (first, second) = (row_of(matrix, 2 * pair), row_of(matrix, 2 * pair + 1));
-            for (word, (x, y)) in words.iter_mut().zip(first.iter().zip(&second)) {
-                *word = bfloat16(*x) | bfloat16(*y) << 16;
-            }
-        }
-        return;
+fn pair(matrix: View<'_>, step: usize) -> [u32; COLUMNS] {
+    let (first, second) = (row_of(matrix, 2 * step), row_of(matrix, 2 * step + 1));
+    let mut words = [0; COLUMNS];
+    for (word, (x, y)) in words.iter_mut().zip(first.iter().zip(&second)) {
+        *word = bfloat16(*x) | bfloat16(*y) << 16;
     }
-    for (piece, words) in words.chunks_mut(TOGETHER).enumerate() {
-        words.fill([0; COLUMNS]);
-        for column in 0..matrix.columns {
-            let first = 2 * TOGETHER * piece;
-            let numbers = &matrix.numbers[column * matrix.strides[1] + first..];
-            let numbers = &numbers[..(2 * words.len()).min(matrix.rows - first)];
-            let (pairs, last) = numbers.as_chunks::<2>();
-            for (words, [x, y]) in words.iter_mut().zip(pairs) {
-                words[column] = bfloat16(*x) | bfloat16(*y) << 16;
-            }
-            if let Some(x) = last.first() {
-                words[pairs.len()][column] = bfloat16(*x);
+    words
+}
+
+/// Packs a matrix whose columns stand together; `N` numbers make a word.
+#[inline(always)]
+fn pack_columns<const N: usize>(
+    matrix: View<'_>,
+    panels: &mut Panels,
+    word: impl Fn([f32; N]) -> u32,
+) {
+    let panel = panels.panel();
+    for (index, words) in panels.words.chunks_exact_mut(panel).enumerate() {
+        let columns = index * COLUMNS..matrix.columns.min((index + 1) * COLUMNS);
+        for (piece, words) in words.as_chunks_mut::<COLUMNS>().0.chunks_mut(TOGETHER).enumerate() {
+            words.fill([0; COLUMNS]);
+            let first = piece * TOGETHER * N;
+            let count = (N * words.len()).min(matrix.rows - first);
+            for (place, column) in columns.clone().enumerate() {
+                let numbers = &matrix.numbers[column * matrix.strides[1] + first..][..count];
+                let (whole, rest) = numbers.as_chunks::<N>();
+                for (words, numbers) in words.iter_mut().zip(whole) {
+                    words[place] = word(*numbers);
+                }
+                if !rest.is_empty() {
+                    let mut last = [0.0; N];
+                    last[..rest.len()].copy_from_slice(rest);
+                    words[whole.len()][place] = word(last);
+                }
             }
         }
     }

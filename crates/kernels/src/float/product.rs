@@ -166,14 +166,15 @@ impl<'a, const P: usize> Strip<'a, P> {
         output: &mut [f32],
         stride: usize,
     ) {
-        let sums = tile.sums::<R, P>(product.rows.from(row), self.words);
-        for (output, sums) in output.chunks_mut(stride).zip(sums) {
-            for (p, mut numbers) in sums.into_iter().enumerate() {
+        let mut sums = [[[0.0; COLUMNS]; P]; R];
+        tile.add_up::<R, P>(product.rows.from(row), self.words, &mut sums);
+        for (output, sums) in output.chunks_mut(stride).zip(&mut sums) {
+            for (p, numbers) in sums.iter_mut().enumerate() {
                 for (x, bias) in numbers.iter_mut().zip(&self.bias[p]) {
                     *x += bias;
                 }
-                product.activation.apply::<FUSED>(&mut numbers);
-                write(&numbers, &mut output[p * COLUMNS..][..self.counts[p]]);
+                product.activation.apply::<FUSED>(numbers);
+                write(numbers, &mut output[p * COLUMNS..][..self.counts[p]]);
             }
         }
     }

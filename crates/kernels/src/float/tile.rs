@@ -15,9 +15,16 @@ pub(super) trait Tile {
     /// Panels of a tile, at most 3; fewer where the columns end.
     const PANELS: usize;
 
+    /// Writes the sums to the place they are given, since as a result they would be copied.
+    ///
     /// # Shapes
     /// `panels` are `P` times `[steps, 16]`.
-    fn sums<const R: usize, const P: usize>(&self, rows: Steps<'_>, panels: &[u32]) -> Sums<R, P>;
+    fn add_up<const R: usize, const P: usize>(
+        &self,
+        rows: Steps<'_>,
+        panels: &[u32],
+        sums: &mut Sums<R, P>,
+    );
 }
 
 /// The meaning of the others, and what runs where they do not. One f32 a word.
@@ -28,8 +35,13 @@ impl<const FUSED: bool> Tile for Portable<FUSED> {
     const PANELS: usize = 1;
 
     #[inline(always)]
-    fn sums<const R: usize, const P: usize>(&self, rows: Steps<'_>, panels: &[u32]) -> Sums<R, P> {
-        let mut sums = [[[0.0; COLUMNS]; P]; R];
+    fn add_up<const R: usize, const P: usize>(
+        &self,
+        rows: Steps<'_>,
+        panels: &[u32],
+        sums: &mut Sums<R, P>,
+    ) {
+        *sums = [[[0.0; COLUMNS]; P]; R];
         for (p, panel) in panels.chunks_exact((panels.len() / P).max(1)).enumerate() {
             for (step, words) in panel.as_chunks::<COLUMNS>().0.iter().enumerate() {
                 for (r, sums) in sums.iter_mut().enumerate() {
@@ -40,7 +52,6 @@ impl<const FUSED: bool> Tile for Portable<FUSED> {
                 }
             }
         }
-        sums
     }
 }
 
@@ -86,9 +97,14 @@ impl Tile for Avx2 {
     const PANELS: usize = 1;
 
     #[inline(always)]
-    fn sums<const R: usize, const P: usize>(&self, rows: Steps<'_>, panels: &[u32]) -> Sums<R, P> {
+    fn add_up<const R: usize, const P: usize>(
+        &self,
+        rows: Steps<'_>,
+        panels: &[u32],
+        sums: &mut Sums<R, P>,
+    ) {
         // SAFETY: only a function that needs AVX2 and FMA itself makes an `Avx2`.
-        unsafe { x86::avx2(rows, panels) }
+        unsafe { x86::avx2(rows, panels, sums) }
     }
 }
 
@@ -98,9 +114,14 @@ impl Tile for Avx512 {
     const PANELS: usize = 3;
 
     #[inline(always)]
-    fn sums<const R: usize, const P: usize>(&self, rows: Steps<'_>, panels: &[u32]) -> Sums<R, P> {
+    fn add_up<const R: usize, const P: usize>(
+        &self,
+        rows: Steps<'_>,
+        panels: &[u32],
+        sums: &mut Sums<R, P>,
+    ) {
         // SAFETY: only a function that needs AVX-512 itself makes an `Avx512`.
-        unsafe { x86::avx512(rows, panels) }
+        unsafe { x86::avx512(rows, panels, sums) }
     }
 }
 
@@ -110,9 +131,14 @@ impl Tile for Bfloat16 {
     const PANELS: usize = 3;
 
     #[inline(always)]
-    fn sums<const R: usize, const P: usize>(&self, rows: Steps<'_>, panels: &[u32]) -> Sums<R, P> {
+    fn add_up<const R: usize, const P: usize>(
+        &self,
+        rows: Steps<'_>,
+        panels: &[u32],
+        sums: &mut Sums<R, P>,
+    ) {
         // SAFETY: only a function that needs AVX-512 BF16 itself makes a `Bfloat16`.
-        unsafe { x86::bfloat16(rows, panels) }
+        unsafe { x86::bfloat16(rows, panels, sums) }
     }
 }
 
@@ -134,7 +160,8 @@ mod x86 {
             pub(super) fn $name<const R: usize, const P: usize>(
                 rows: Steps<'_>,
                 panels: &[u32],
-            ) -> Sums<R, P> {
+                numbers: &mut Sums<R, P>,
+            ) {
                 const LANES: usize = COLUMNS / $halves;
                 let panel = panels.len() / P;
                 let steps = panel / COLUMNS;
@@ -161,14 +188,12 @@ mod x86 {
                         }
                     }
                 }
-                let mut numbers = [[[0.0_f32; COLUMNS]; P]; R];
                 let places = numbers.as_flattened_mut().as_flattened_mut();
                 let vectors = sums.as_flattened().as_flattened();
                 for (place, sum) in places.chunks_exact_mut(LANES).zip(vectors) {
                     // SAFETY: a place is as long as a vector.
                     unsafe { $store(place.as_mut_ptr(), *sum) };
                 }
-                numbers
             }
         };
     }
