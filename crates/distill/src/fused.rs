@@ -165,6 +165,26 @@ mod tests {
     }
 
     #[test]
+    fn linear_in_bfloat16_is_near_its_plain_twin() {
+        let device = Device::flex().autodiff();
+        let (x, weight) = (wave([230, 40], 0.3, &device), wave([110, 40], 0.7, &device));
+        let bias = wave([110], 1.1, &device);
+        let outputs = [
+            linear(x.clone(), weight.clone(), bias.clone(), Numbers::Bfloat16),
+            plain::linear(x.clone(), weight.clone(), bias.clone()),
+        ];
+        let near = Tolerance::<f32>::rel_abs(0.02, 0.1);
+        let [a, b] = outputs.clone().map(Tensor::into_data);
+        a.assert_approx_eq(&b, near);
+        let direction = wave([230, 110], 0.77, &device);
+        let [mut a, mut b] = outputs.map(|output| (output * direction.clone()).sum().backward());
+        for input in [x, weight] {
+            let [a, b] = [&mut a, &mut b].map(|g| input.grad_remove(g).unwrap().into_data());
+            a.assert_approx_eq(&b, near);
+        }
+    }
+
+    #[test]
     fn gelu_is_its_plain_twin() {
         let x = wave([31, 17], 0.3, &Device::flex().autodiff()) * 4.0;
         let x = x.detach().require_grad();

@@ -223,10 +223,11 @@ impl Student {
         words: Tensor<2>,
         sites: &mut DropoutSites,
     ) -> Tensor<2> {
-        self.through(&self.body, batch, words, sites)
+        self.through(&self.body, self.arithmetic, batch, words, sites)
     }
 
-    /// Vectors of sentences without gradients; `texts[i]` are the token ids of sentence i.
+    /// Vectors of sentences without gradients, in f32 as the exported student gives them; `texts[i]` are the token
+    /// ids of sentence i.
     pub fn embed(&self, texts: &[&[u32]]) -> Matrix {
         let (body, dim) = (self.body.valid(), self.head.dim);
         let mut data = vec![0.0; texts.len() * dim];
@@ -236,7 +237,7 @@ impl Student {
             let batch = PackedBatch::new(chosen.iter().map(|&i| texts[i]), &self.config);
             let words = self.word_rows(&batch).inner();
             let sites = &mut DropoutSites::none();
-            let output = self.through(&body, &batch, words, sites);
+            let output = self.through(&body, Arithmetic::Float32, &batch, words, sites);
             for (row, &i) in numbers(output).chunks_exact(dim).zip(chosen) {
                 data[i * dim..][..dim].copy_from_slice(row);
             }
@@ -248,6 +249,7 @@ impl Student {
     fn through(
         &self,
         body: &Body,
+        arithmetic: Arithmetic,
         batch: &PackedBatch,
         words: Tensor<2>,
         sites: &mut DropoutSites,
@@ -259,8 +261,7 @@ impl Student {
             (body.positions.val() + types).select(0, batch.indices(&batch.positions, &device));
         let epsilon = f64::from(config.layer_norm_eps);
         let mut x = sites.apply(body.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
-        let common =
-            Common { heads: config.num_attention_heads, epsilon, arithmetic: self.arithmetic };
+        let common = Common { heads: config.num_attention_heads, epsilon, arithmetic };
         for layer in &body.layers {
             x = layer.forward(x, batch, common, sites);
         }

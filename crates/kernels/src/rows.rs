@@ -25,4 +25,4 @@ pub use adamw::{AdamW, adamw};
 pub use attention::{AttentionShape, attend, attention, attention_gradient};
 pub use dropout::Dropout;
 pub use norm::{LayerNormGradient, add_layer_norm, layer_norm_gradient};
-pub use sums::{add_row, column_sums, sum_of_squares};
+pub use sums::{column_sums, sum_of_squares};

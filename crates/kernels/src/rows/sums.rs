@@ -31,17 +31,6 @@ pub(super) fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
 }
 
 kernel! {
-    /// Adds `row` to every row of `matrix`: a bias.
-    pub fn add_row(row: &[f32], matrix: &mut [f32]) {
-        for target in matrix.chunks_exact_mut(row.len()) {
-            for (x, b) in target.iter_mut().zip(row) {
-                *x += b;
-            }
-        }
-    }
-}
-
-kernel! {
     /// Adds every row of `matrix` to `sums`: a bias's gradient.
     pub fn column_sums(matrix: &[f32], sums: &mut [f32]) {
         for row in matrix.chunks_exact(sums.len()) {
@@ -82,12 +71,6 @@ mod tests {
                 let mut total = 0.0;
                 sum_of_squares(level, &x, &mut total);
                 assert!((total - squares).abs() <= 1e-5 * (1.0 + squares));
-                let mut shifted = x.clone();
-                let row: Vec<f32> = (0..width).map(|j| j as f32).collect();
-                add_row(level, &row, &mut shifted);
-                let expected: Vec<f64> =
-                    x.iter().enumerate().map(|(i, &x)| f64::from(x + (i % width) as f32)).collect();
-                assert_close(&shifted, &expected, 0.0);
             });
         }
     }
