@@ -239,7 +239,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(96))]
         #[test]
         fn every_level_gives_the_sums_in_either_order_of_memory(
-            (n, depth, columns) in (0_usize..40, 1_usize..50, 1_usize..80),
+            (n, depth, columns) in (0_usize..40, 0_usize..50, 1_usize..80),
             (a_exchanged, b_exchanged, with_bias) in any::<(bool, bool, bool)>(),
             gap in 0_usize..3,
         ) {

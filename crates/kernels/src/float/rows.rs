@@ -113,9 +113,10 @@ impl<'a> Rows<'a> {
             Layout::Rows => (first * steps, steps, 1),
             Layout::Panels => (first / COLUMNS * COLUMNS * steps + first % COLUMNS, 1, COLUMNS),
         };
+        // Empty sums have no words, wherever the row would begin.
         let words = match self.words {
-            Words::Floats(floats) => Words::Floats(&floats[start..]),
-            Words::Words(words) => Words::Words(&words[start..]),
+            Words::Floats(floats) => Words::Floats(&floats[start.min(floats.len())..]),
+            Words::Words(words) => Words::Words(&words[start.min(words.len())..]),
         };
         Steps { words, row, step }
     }
