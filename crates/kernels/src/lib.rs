@@ -10,6 +10,7 @@ pub mod float;
 pub mod int8;
 mod kernel;
 mod level;
+mod lines;
 pub mod map;
 pub mod memory;
 pub mod rows;

@@ -5,6 +5,7 @@ use super::{Form, Numbers, View};
 use crate::Level;
 use crate::columns::{COLUMNS, padded};
 use crate::kernel::kernel;
+use crate::lines::Lines;
 
 /// Rows of the matrix that are packed for all 16 columns before the next, so that what is written stays in the first cache.
 const TOGETHER: usize = 16;
@@ -15,7 +16,7 @@ const TOGETHER: usize = 16;
 /// that are not there are zeros.
 #[derive(Clone, Debug, Default)]
 pub struct Panels {
-    pub(super) words: Vec<u32>,
+    pub(super) words: Lines<u32>,
     pub(super) form: Form,
     pub(super) depth: usize,
     pub(super) columns: usize,
@@ -33,7 +34,7 @@ impl Panels {
     pub fn fill(&mut self, level: Level, numbers: Numbers, matrix: View<'_>) {
         self.form = Form::of(level, numbers);
         [self.depth, self.columns] = matrix.shape();
-        self.words.resize(self.columns.div_ceil(COLUMNS) * self.panel(), 0);
+        self.words.resize(self.columns.div_ceil(COLUMNS) * self.panel());
         if !self.words.is_empty() {
             pack(level, matrix, self);
         }

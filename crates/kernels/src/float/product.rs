@@ -6,6 +6,7 @@ use super::{Form, Panels};
 use crate::Level;
 use crate::columns::{Activation, COLUMNS, padded, write};
 use crate::level::Instructions;
+use crate::lines::Aligned;
 
 /// Words of the rows that stay in a core's second cache while all panels pass by.
 const BAND_WORDS: usize = 1 << 16;
@@ -166,9 +167,9 @@ impl<'a, const P: usize> Strip<'a, P> {
         output: &mut [f32],
         stride: usize,
     ) {
-        let mut sums = [[[0.0; COLUMNS]; P]; R];
+        let mut sums = Aligned([[[0.0; COLUMNS]; P]; R]);
         tile.add_up::<R, P>(product.rows.from(row), self.words, &mut sums);
-        for (output, sums) in output.chunks_mut(stride).zip(&mut sums) {
+        for (output, sums) in output.chunks_mut(stride).zip(&mut sums.0) {
             for (p, numbers) in sums.iter_mut().enumerate() {
                 for (x, bias) in numbers.iter_mut().zip(&self.bias[p]) {
                     *x += bias;

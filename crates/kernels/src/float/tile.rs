@@ -3,9 +3,10 @@
 use super::rows::Steps;
 use crate::columns::COLUMNS;
 use crate::kernel::multiply_add;
+use crate::lines::Aligned;
 
 /// `sums[r][p][c] = Σ_k row r at k · column c of panel p at k`.
-pub(super) type Sums<const R: usize, const P: usize> = [[[f32; COLUMNS]; P]; R];
+pub(super) type Sums<const R: usize, const P: usize> = Aligned<[[[f32; COLUMNS]; P]; R]>;
 
 /// How a level adds up a tile.
 pub(super) trait Tile {
@@ -41,10 +42,10 @@ impl<const FUSED: bool> Tile for Portable<FUSED> {
         panels: &[u32],
         sums: &mut Sums<R, P>,
     ) {
-        *sums = [[[0.0; COLUMNS]; P]; R];
+        sums.0 = [[[0.0; COLUMNS]; P]; R];
         for (p, panel) in panels.chunks_exact((panels.len() / P).max(1)).enumerate() {
             for (step, words) in panel.as_chunks::<COLUMNS>().0.iter().enumerate() {
-                for (r, sums) in sums.iter_mut().enumerate() {
+                for (r, sums) in sums.0.iter_mut().enumerate() {
                     let x = rows.float(r, step);
                     for (sum, word) in sums[p].iter_mut().zip(words) {
                         *sum = multiply_add::<FUSED>(x, f32::from_bits(*word), *sum);
@@ -188,7 +189,7 @@ mod x86 {
                         }
                     }
                 }
-                let places = numbers.as_flattened_mut().as_flattened_mut();
+                let places = numbers.0.as_flattened_mut().as_flattened_mut();
                 let vectors = sums.as_flattened().as_flattened();
                 for (place, sum) in places.chunks_exact_mut(LANES).zip(vectors) {
                     // SAFETY: a place is as long as a vector.

@@ -6,6 +6,7 @@ use super::{Form, PackedWeights, QuantizedRows};
 use crate::Level;
 use crate::columns::{Activation, COLUMNS, padded, write};
 use crate::level::Instructions;
+use crate::lines::Aligned;
 
 /// Rows that stay in a core's second cache while all weights pass by, for the widest rows of the usual models.
 const BAND: usize = 96;
@@ -183,17 +184,18 @@ impl<'a, const P: usize> Strip<'a, P> {
 
     #[inline(always)]
     fn fill<const FUSED: bool, const R: usize, T: Tile>(&self, tile: &T, group: Rows<'_, T::Step>) {
-        let sums = tile.sums::<R, P>(group.values, group.stride, self.weights);
+        let mut sums = Aligned([[[0; COLUMNS]; P]; R]);
+        tile.add_up::<R, P>(group.values, group.stride, self.weights, &mut sums);
         let rows = group.output.chunks_mut(group.outputs).zip(group.scales.iter().zip(group.zeros));
-        for ((row, (scale, zero)), sums) in rows.zip(sums) {
-            for (p, (columns, mut sums)) in self.columns.iter().zip(sums).enumerate() {
+        for ((row, (scale, zero)), sums) in rows.zip(&mut sums.0) {
+            for (p, (columns, sums)) in self.columns.iter().zip(sums).enumerate() {
                 if T::FROM_LEAST {
                     for (sum, weights) in sums.iter_mut().zip(&columns.sums) {
                         *sum -= i32::from(*zero) * weights;
                     }
                 }
                 let Columns { scales, bias, count, .. } = columns;
-                let numbers = finished::<FUSED>(&sums, *scale, scales, bias, self.activation);
+                let numbers = finished::<FUSED>(sums, *scale, scales, bias, self.activation);
                 write(&numbers, &mut row[p * COLUMNS..][..*count]);
             }
         }

@@ -1,12 +1,13 @@
 //! The innermost loop: whole sums of a few rows by 16 outputs or a few times 16, held in registers.
 
 use crate::columns::COLUMNS;
+use crate::lines::Aligned;
 
 /// Most rows of a tile: with one panel they fill 12 of AVX2's 16 registers, with four 24 of AVX-512's 32.
 pub(super) const ROWS: usize = 6;
 
 /// `sums[r][p][c] = Σ_i rows[r][i] · weight of panel p's output c at input i`.
-pub(super) type Sums<const R: usize, const P: usize> = [[[i32; COLUMNS]; P]; R];
+pub(super) type Sums<const R: usize, const P: usize> = Aligned<[[[i32; COLUMNS]; P]; R]>;
 
 /// How a level adds up a tile.
 pub(super) trait Tile {
@@ -19,15 +20,18 @@ pub(super) trait Tile {
     /// Whether steps are counted from the row's least number, so that sums are too much by zero times weights.
     const FROM_LEAST: bool;
 
+    /// Writes the sums to the place they are given, since as a result they would be copied.
+    ///
     /// # Shapes
     /// Row `r` begins at `rows[r · stride]`, as wide as a panel; `panels` are `P` times `[inputs / n, 16, n]`, where `n`
     /// is that of the level's form.
-    fn sums<const R: usize, const P: usize>(
+    fn add_up<const R: usize, const P: usize>(
         &self,
         rows: &[Self::Step],
         stride: usize,
         panels: &[i8],
-    ) -> Sums<R, P>;
+        sums: &mut Sums<R, P>,
+    );
 }
 
 /// The meaning of the others, and what runs where they do not.
@@ -39,16 +43,17 @@ impl Tile for Portable {
     const FROM_LEAST: bool = false;
 
     #[inline(always)]
-    fn sums<const R: usize, const P: usize>(
+    fn add_up<const R: usize, const P: usize>(
         &self,
         rows: &[i16],
         stride: usize,
         panels: &[i8],
-    ) -> Sums<R, P> {
-        let mut sums = [[[0; COLUMNS]; P]; R];
+        sums: &mut Sums<R, P>,
+    ) {
+        sums.0 = [[[0; COLUMNS]; P]; R];
         for (p, panel) in panels.chunks_exact(panels.len() / P).enumerate() {
             for (pair, weights) in panel.as_chunks::<{ 2 * COLUMNS }>().0.iter().enumerate() {
-                for (r, sums) in sums.iter_mut().enumerate() {
+                for (r, sums) in sums.0.iter_mut().enumerate() {
                     let at = r * stride + 2 * pair;
                     let (x, y) = (i32::from(rows[at]), i32::from(rows[at + 1]));
                     for (sum, weights) in sums[p].iter_mut().zip(weights.as_chunks::<2>().0) {
@@ -57,7 +62,6 @@ impl Tile for Portable {
                 }
             }
         }
-        sums
     }
 }
 
@@ -80,21 +84,20 @@ impl Tile for Avx2 {
     const FROM_LEAST: bool = false;
 
     #[inline(always)]
-    fn sums<const R: usize, const P: usize>(
+    fn add_up<const R: usize, const P: usize>(
         &self,
         rows: &[i16],
         stride: usize,
         panels: &[i8],
-    ) -> Sums<R, P> {
-        let mut sums = [[[0; COLUMNS]; P]; R];
+        sums: &mut Sums<R, P>,
+    ) {
         for (p, panel) in panels.chunks_exact(panels.len() / P).enumerate() {
             // SAFETY: only a function that needs AVX2 itself makes an `Avx2`.
             let of_panel = unsafe { avx2::<R>(rows, stride, panel) };
-            for (sums, of_panel) in sums.iter_mut().zip(of_panel) {
+            for (sums, of_panel) in sums.0.iter_mut().zip(of_panel) {
                 sums[p] = of_panel;
             }
         }
-        sums
     }
 }
 
@@ -157,21 +160,27 @@ impl Tile for Vnni {
     const FROM_LEAST: bool = true;
 
     #[inline(always)]
-    fn sums<const R: usize, const P: usize>(
+    fn add_up<const R: usize, const P: usize>(
         &self,
         rows: &[u8],
         stride: usize,
         panels: &[i8],
-    ) -> Sums<R, P> {
+        sums: &mut Sums<R, P>,
+    ) {
         // SAFETY: only a function that needs VNNI itself makes a `Vnni`.
-        unsafe { vnni(rows, stride, panels) }
+        unsafe { vnni(rows, stride, panels, sums) }
     }
 }
 
 /// One `vpdpbusd` for 16 outputs and four inputs: 64 products, added to 32 bits without saturation.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn vnni<const R: usize, const P: usize>(rows: &[u8], stride: usize, panels: &[i8]) -> Sums<R, P> {
+fn vnni<const R: usize, const P: usize>(
+    rows: &[u8],
+    stride: usize,
+    panels: &[i8],
+    sums: &mut Sums<R, P>,
+) {
     use std::arch::x86_64::{
         _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_si512,
         _mm512_storeu_si512,
@@ -199,10 +208,8 @@ fn vnni<const R: usize, const P: usize>(rows: &[u8], stride: usize, panels: &[i8
             }
         }
     }
-    let mut sums = [[[0; COLUMNS]; P]; R];
-    for (sums, vector) in sums.as_flattened_mut().iter_mut().zip(vectors.as_flattened()) {
+    for (sums, vector) in sums.0.as_flattened_mut().iter_mut().zip(vectors.as_flattened()) {
         // SAFETY: 16 numbers of 32 bits are one vector.
         unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), *vector) };
     }
-    sums
 }

@@ -3,6 +3,7 @@
 use super::Form;
 use crate::Level;
 use crate::columns::COLUMNS;
+use crate::lines::Lines;
 
 /// A matrix of whole weights with one scale an output, packed once.
 ///
@@ -10,7 +11,7 @@ use crate::columns::COLUMNS;
 /// Outputs and inputs that are not there are zeros.
 #[derive(Clone, Debug)]
 pub struct PackedWeights {
-    panels: Vec<i8>,
+    panels: Lines<i8>,
     /// One an output, then zeros up to a whole panel.
     pub(super) scales: Vec<f32>,
     /// The sum of each output's weights, padded alike: what a sum over bytes is too much, for each step of the row's zero.
@@ -37,7 +38,8 @@ impl PackedWeights {
         let form = Form::of(level);
         let together = form.inputs();
         let panel = inputs.next_multiple_of(together) * COLUMNS;
-        let mut panels = vec![0; outputs.div_ceil(COLUMNS) * panel];
+        let mut panels = Lines::default();
+        panels.resize(outputs.div_ceil(COLUMNS) * panel);
         for (output, row) in values.chunks_exact(inputs).enumerate() {
             let panel = &mut panels[output / COLUMNS * panel..][..panel];
             for (input, weight) in row.iter().enumerate() {
