@@ -42,10 +42,30 @@ fn error_function<const FUSED: bool>(x: f32) -> (f32, f32) {
     ((1.0 - p * t * bell).copysign(x), bell)
 }
 
-/// `x/2 · (1 + erf(x/√2))`.
+/// `x/2 · (1 + erf(x/√2))`, with an error below 2e-7 of `1 + |x|`.
+///
+/// `erf(x/√2)` by a quotient of polynomials in `x²`, which costs half of an exponential and leaves the gradient's way
+/// to [`error_function`]. Fitted for the smallest largest error up to 5.4, where the function is 1 but for 7e-8.
 #[inline(always)]
 pub(crate) fn gelu_of<const FUSED: bool>(x: f32) -> f32 {
-    0.5 * x * (1.0 + error_function::<FUSED>(x).0)
+    const MOST: f32 = 5.4;
+    let z = if x < MOST { x } else { MOST };
+    let z = if z > -MOST { z } else { -MOST };
+    let square = z * z;
+    let mut p = 4.677_344e-8;
+    for c in [1.272_003_6e-5, 3.286_434_8e-4, 9.301_702e-3, 6.674_447e-2, 7.978_844_6e-1] {
+        p = multiply_add::<FUSED>(p, square, c);
+    }
+    let mut q = 1.216_590_5e-6;
+    for c in [7.240_018_7e-5, 1.858_981_8e-3, 2.837_869e-2, 2.503_178_7e-1, 1.0] {
+        q = multiply_add::<FUSED>(q, square, c);
+    }
+    let erf = z * p / q;
+    // Exactly 1 outside, where a factor of any size would show what is missing.
+    let erf = if x < MOST { erf } else { 1.0 };
+    let erf = if x > -MOST { erf } else { -1.0 };
+    let half = 0.5 * x;
+    multiply_add::<FUSED>(half, erf, half)
 }
 
 kernel! {
@@ -83,7 +103,7 @@ mod tests {
             at_every_level(|level| {
                 let mut y = vec![f32::NAN; x.len()];
                 gelu(level, &x, &mut y);
-                assert_close(&y, &expected, 1e-6);
+                assert_close(&y, &expected, 2.5e-6);
             });
         }
 
