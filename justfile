@@ -7,7 +7,7 @@ default:
     @just --list --unsorted
 
 # All that must hold before anything lands, cheapest first
-check: fmt-check deny lint doc test quickstart-small
+check: fmt-check deny lint gpu-check doc test quickstart-small
 
 # Format the code
 fmt:
