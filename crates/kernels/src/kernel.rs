@@ -21,10 +21,12 @@ macro_rules! kernel {
 
             match level.0 {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: a level exists only where the CPU has it, and those of VNNI and bfloat16 include AVX-512F.
                 $crate::level::Instructions::Avx512
                 | $crate::level::Instructions::Vnni
-                | $crate::level::Instructions::Bfloat16 => unsafe { avx512($($argument),*) },
+                | $crate::level::Instructions::Bfloat16 => {
+                    // SAFETY: a level exists only where the CPU has it, and those of VNNI and bfloat16 include AVX-512F.
+                    unsafe { avx512($($argument),*) }
+                }
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a level exists only where the CPU has it.
                 $crate::level::Instructions::Avx2 => unsafe { avx2($($argument),*) },

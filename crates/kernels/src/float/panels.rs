@@ -1,4 +1,8 @@
 //! A matrix in the order in which the product reads it.
+#![expect(
+    clippy::redundant_closure,
+    reason = "a function that is passed by its name is called without the level's instructions"
+)]
 
 use super::form::{alone, bfloat16};
 use super::{Form, Numbers, View};

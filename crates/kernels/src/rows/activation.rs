@@ -57,7 +57,7 @@ pub(crate) fn gelu_of<const FUSED: bool>(x: f32) -> f32 {
         p = multiply_add::<FUSED>(p, square, c);
     }
     let mut q = 1.216_590_5e-6;
-    for c in [7.240_018_7e-5, 1.858_981_8e-3, 2.837_869e-2, 2.503_178_7e-1, 1.0] {
+    for c in [7.240_019e-5, 1.858_981_8e-3, 2.837_869e-2, 2.503_178_7e-1, 1.0] {
         q = multiply_add::<FUSED>(q, square, c);
     }
     let erf = z * p / q;
