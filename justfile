@@ -7,7 +7,7 @@ default:
     @just --list --unsorted
 
 # All that must hold before anything lands, cheapest first
-check: fmt-check deny lint gpu-check doc test quickstart-small
+check: fmt-check deny lint gpu-check doc test test-emulated quickstart-small
 
 # Format the code
 fmt:
@@ -39,6 +39,10 @@ test:
         cargo test --release --locked --workspace --lib --bins --tests
     fi
     cargo test --release --locked --workspace --doc
+
+# Some of them on emulated CPUs without AVX-512 and without AVX; skipped where there is no qemu
+test-emulated:
+    scripts/test-emulated.sh
 
 # From a fresh clone to a student that finds words by their meaning
 quickstart:

@@ -8,7 +8,7 @@ use rayon::ThreadPoolBuilder;
 
 const MODELS: [&str; 4] = ["bert_mean", "bert_heads", "roberta_new", "xlm_roberta_max"];
 
-fn open(folder: &Path, arithmetic: Arithmetic) -> Model {
+pub(crate) fn open(folder: &Path, arithmetic: Arithmetic) -> Model {
     Model::open_with(
         folder,
         &OpenOptions { arithmetic: Some(arithmetic), ..OpenOptions::default() },

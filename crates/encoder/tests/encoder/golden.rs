@@ -81,18 +81,22 @@ impl Options {
 }
 
 fn check_row(found: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-    };
-    let lengths = (dot(found, found) * dot(expected, expected)).sqrt();
-    // A static model gives zeros for a text without tokens.
-    let cosine = if lengths == 0.0 { 1.0 } else { dot(found, expected) / lengths };
+    let cosine = cosine(found, expected);
     let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(
         cosine >= 0.99999 && apart <= 2e-5,
         "{what}: cosine {cosine}, largest difference {apart}"
     );
+}
+
+/// The cosine of two vectors; 1 where one is zero, as a static model's is for a text without tokens.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let lengths = (dot(a, a) * dot(b, b)).sqrt();
+    if lengths == 0.0 { 1.0 } else { dot(a, b) / lengths }
 }
 
 /// A copy of a model folder that a test may change.

@@ -6,7 +6,7 @@ use crate::golden::{Golden, copy, edit, fixtures};
 use hpd_encoder::{EncodeOptions, Model, OpenOptions, Prompt};
 use rayon::ThreadPoolBuilder;
 
-const MODELS: [&str; 11] = [
+pub(crate) const MODELS: [&str; 11] = [
     "bert_mean",
     "bert_heads",
     "roberta_new",

@@ -8,4 +8,5 @@ mod goldens;
 mod hostile;
 mod int8;
 mod invariants;
+mod levels;
 mod teacher;
