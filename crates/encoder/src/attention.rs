@@ -5,9 +5,7 @@ pub(crate) mod placed;
 pub(crate) mod rotary;
 
 use hpd_kernels::Level;
-use hpd_kernels::rows::{AttentionShape, attend};
-use rten_simd::SimdOp;
-use rten_vecmath::Softmax;
+use hpd_kernels::rows::{AttentionShape, attend, softmax_rows};
 
 use crate::config::EncoderConfig;
 use crate::linear::{multiply_once, view};
@@ -79,10 +77,8 @@ impl Attention {
         let values = view(&qkv[2 * width + column..], [length, size], [stride, 1]);
 
         scratch.scores.resize(length * length, 0.0);
-        multiply_once(queries, keys, 1.0 / (size as f32).sqrt(), &mut scratch.scores);
-        for row in scratch.scores.chunks_exact_mut(length) {
-            Softmax::new_mut(row).dispatch();
-        }
+        multiply_once(queries, keys, 1.0, &mut scratch.scores);
+        softmax_rows(Level::best(), &mut scratch.scores, length, 1.0 / (size as f32).sqrt());
         scratch.context.resize(length * size, 0.0);
         let scores = view(&scratch.scores, [length, length], [length, 1]);
         multiply_once(scores, values, 1.0, &mut scratch.context);

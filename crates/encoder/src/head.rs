@@ -5,7 +5,7 @@ use hpd_kernels::float::Numbers;
 
 use crate::folder::{DenseActivation, DenseModule, Folder, HeadModule, Pooling, PoolingMode};
 use crate::linear::Linear;
-use crate::rows::{activate_dense, normalize_length};
+use crate::rows::{add_bias, normalize_length};
 use crate::weights::Weights;
 
 /// What follows the Transformer.
@@ -116,7 +116,10 @@ impl Module {
             Self::Dense { linear, activation } => {
                 let mut out = Vec::new();
                 linear.product(&rows, &mut out);
-                activate_dense(&mut out, &linear.bias, *activation);
+                add_bias(&mut out, &linear.bias);
+                if *activation == DenseActivation::Tanh {
+                    out.iter_mut().for_each(|x| *x = x.tanh());
+                }
                 (out, linear.outputs())
             }
         }

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use hpd_files::Result;
+use hpd_kernels::Level;
+use hpd_kernels::rows::{add_rows, multiply_rows};
 
 use crate::architectures;
 use crate::arithmetic::Arithmetic;
@@ -16,7 +18,7 @@ use crate::attention::rotary::Rotary;
 use crate::attention::{Attention, HeadScratch};
 use crate::config::{Activation, EncoderConfig};
 use crate::linear::Linear;
-use crate::rows::{LayerNorm, add_rows, multiply_rows};
+use crate::rows::LayerNorm;
 use crate::weights::Weights;
 use crate::words::Words;
 
@@ -142,10 +144,10 @@ impl Layer {
             Norms::Before { attention: attention_norm, feed_forward: inner_norm } => {
                 normalized(hidden, attention_norm.as_ref(), normed);
                 attention.apply(normed, offsets, within, delta);
-                add_rows(hidden, delta, &attention.output.bias);
+                add_rows(Level::best(), hidden, delta, &attention.output.bias);
                 normalized(hidden, Some(inner_norm), normed);
                 feed_forward.apply(normed, within, delta);
-                add_rows(hidden, delta, &feed_forward.output.bias);
+                add_rows(Level::best(), hidden, delta, &feed_forward.output.bias);
             }
         }
     }
@@ -195,7 +197,7 @@ impl FeedForward {
         self.inner.apply(x, Some(self.activation), intermediate);
         if let Some(gate) = &self.gate {
             gate.product(x, factors);
-            multiply_rows(intermediate, factors, &gate.bias);
+            multiply_rows(Level::best(), intermediate, factors, &gate.bias);
         }
         self.output.product(intermediate, delta);
     }

@@ -1,4 +1,4 @@
-//! Row operations of a Transformer in training: GELU, layer norm, attention, AdamW, each with its gradient.
+//! Row operations of a Transformer: GELU, layer norm, attention, AdamW, for training each with its gradient.
 //!
 //! Why separate from the products: these passes touch every activation once and do little arithmetic, so as
 //! chains of general tensor operations they cost as much as the matrix products between them. Here each is one
@@ -15,6 +15,7 @@ mod adamw;
 mod attention;
 mod dropout;
 mod norm;
+mod passes;
 mod product;
 #[cfg(test)]
 mod reference;
@@ -22,7 +23,11 @@ mod sums;
 
 pub use activation::{gelu, gelu_gradient};
 pub use adamw::{AdamW, adamw};
+use attention::softmax;
 pub use attention::{AttentionShape, attend, attention, attention_gradient};
 pub use dropout::Dropout;
 pub use norm::{LayerNormGradient, add_layer_norm, layer_norm_gradient};
+pub use passes::{
+    Norm, activate, add_and_normalize, add_rows, multiply_rows, normalize, softmax_rows,
+};
 pub use sums::{column_sums, sum_of_squares};

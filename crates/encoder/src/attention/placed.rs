@@ -5,8 +5,8 @@
 //! against the keys that its members see: with a window a long text costs its length times the window, and without
 //! one its scores never stand in memory all at once.
 
-use rten_simd::SimdOp;
-use rten_vecmath::Softmax;
+use hpd_kernels::Level;
+use hpd_kernels::rows::softmax_rows;
 
 use super::distances::DistanceBias;
 use super::{Attention, HeadScratch};
@@ -82,7 +82,7 @@ impl Attention {
             let seen = seen(query).start - keys.start..seen(query).end - keys.start;
             row[..seen.start].fill(0.0);
             row[seen.end..].fill(0.0);
-            Softmax::new_mut(&mut row[seen]).dispatch();
+            softmax_rows(Level::best(), &mut row[seen.clone()], seen.len(), 1.0);
         }
         scratch.context.resize(count * size, 0.0);
         let scores = view(&scratch.scores, [count, span], [span, 1]);

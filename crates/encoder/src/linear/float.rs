@@ -4,12 +4,12 @@
 use std::cell::Cell;
 
 use hpd_kernels::float::{self, Numbers, Panels, Product, RowScratch, View};
+use hpd_kernels::rows::activate;
 use hpd_kernels::{Activation, Level};
 use rten_gemm::{GemmExecutor, GemmInputB, PackedBMatrix};
 
 use super::{multiply, view};
 use crate::config;
-use crate::rows::{activate, add_bias};
 
 /// A packed weight.
 pub(super) enum FloatMatrix {
@@ -85,10 +85,8 @@ fn library(
     let rows = x.len() / inputs;
     out.resize(rows * outputs, 0.0);
     multiply(view(x, [rows, inputs], [inputs, 1]), GemmInputB::Packed(weight), 1.0, out);
-    match activation {
-        Some(activation) => activate(out, bias, activation),
-        None if bias.is_empty() => {}
-        None => add_bias(out, bias),
+    if !bias.is_empty() {
+        activate(Level::best(), out, bias, activation.map_or(Activation::Identity, Into::into));
     }
 }
 

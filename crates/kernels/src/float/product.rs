@@ -90,7 +90,8 @@ impl Product<'_> {
     #[inline(always)]
     fn run<const FUSED: bool, T: Tile>(&self, tile: &T, output: &mut [f32], stride: usize) {
         let (count, panels) = (self.rows.count, self.panels.columns.div_ceil(COLUMNS));
-        let band = (BAND_WORDS / self.rows.steps().max(1)).next_multiple_of(COLUMNS);
+        let most = (BAND_WORDS / self.rows.steps().max(1)).next_multiple_of(COLUMNS);
+        let band = count.div_ceil(count.div_ceil(most)).next_multiple_of(COLUMNS);
         for first_row in (0..count).step_by(band) {
             let rows = first_row..count.min(first_row + band);
             for first in (0..panels).step_by(T::PANELS) {
@@ -113,8 +114,9 @@ impl Product<'_> {
         stride: usize,
     ) {
         let strip = Strip::<P>::of(self, first);
-        for start in rows.clone().step_by(COLUMNS) {
-            let end = rows.end.min(start + COLUMNS);
+        let group = self.rows.together();
+        for start in rows.clone().step_by(group) {
+            let end = rows.end.min(start.saturating_add(group));
             // As even as they go, since a tile of one or two rows waits for its own sums.
             let tiles = (end - start).div_ceil(T::ROWS);
             for index in 0..tiles {

@@ -105,7 +105,16 @@ impl<'a> Rows<'a> {
         self.form.words(self.depth)
     }
 
-    /// The rows from `first` on, which is within the same 16 as all that are read of it.
+    /// Rows that a tile may not reach beyond, from a multiple of them on.
+    #[inline(always)]
+    pub(super) fn together(&self) -> usize {
+        match self.layout {
+            Layout::Rows => usize::MAX,
+            Layout::Panels => COLUMNS,
+        }
+    }
+
+    /// The rows from `first` on, which is within the same [`Rows::together`] as all that are read of it.
     #[inline(always)]
     pub(super) fn from(&self, first: usize) -> Steps<'a> {
         let steps = self.steps();

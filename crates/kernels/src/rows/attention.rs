@@ -90,15 +90,25 @@ fn transpose(
     }
 }
 
+/// The largest number of a row, lane by lane, since in one chain each comparison waits for the one before.
+#[inline(always)]
+fn largest(row: &[f32]) -> f32 {
+    let (whole, rest) = row.as_chunks::<8>();
+    let mut lanes = [f32::MIN; 8];
+    for chunk in whole {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::MIN, |most, x| if *x > most { *x } else { most })
+}
+
 /// `row[..n] ← softmax(scale · row[..n])`, zeros behind.
 #[inline(always)]
-fn softmax<const FUSED: bool>(row: &mut [f32], n: usize, scale: f32) {
+pub(super) fn softmax<const FUSED: bool>(row: &mut [f32], n: usize, scale: f32) {
     let (row, padding) = row.split_at_mut(n);
     padding.fill(0.0);
-    let mut largest = f32::MIN;
-    for x in row.iter() {
-        largest = if *x > largest { *x } else { largest };
-    }
+    let largest = largest(row);
     for x in row.iter_mut() {
         *x = exp::<FUSED>((*x - largest) * scale);
     }

@@ -5,7 +5,7 @@ use crate::kernel::{kernel, multiply_add};
 
 /// Mean and reciprocal standard deviation of a row.
 #[inline(always)]
-fn statistics<const FUSED: bool>(row: &[f32], epsilon: f32) -> (f32, f32) {
+pub(super) fn statistics<const FUSED: bool>(row: &[f32], epsilon: f32) -> (f32, f32) {
     let count = row.len() as f32;
     let mean = sum_over(row, row, |x, _, sum| sum + x) / count;
     let squares = sum_over(row, row, |x, _, sum| {
