@@ -115,7 +115,7 @@ impl Module {
             }
             Self::Dense { linear, activation } => {
                 let mut out = Vec::new();
-                linear.product(&rows, &mut out);
+                linear.product(&rows, false, &mut out);
                 add_bias(&mut out, &linear.bias);
                 if *activation == DenseActivation::Tanh {
                     out.iter_mut().for_each(|x| *x = x.tanh());

@@ -6,6 +6,9 @@
 
 mod float;
 mod int8;
+mod pieces;
+
+use std::ops::Range;
 
 use hpd_files::Result;
 use hpd_kernels::float::Numbers;
@@ -120,26 +123,53 @@ impl Linear {
         self.bias.len()
     }
 
-    /// Writes `x · Wᵀ` to `out`, without the bias.
+    /// Writes `x · Wᵀ` to `out`, without the bias; `side_by_side` on all threads.
     ///
     /// # Shapes
     /// `x` is `[rows, inputs]`, `out` becomes `[rows, outputs]`.
-    pub(crate) fn product(&self, x: &[f32], out: &mut Vec<f32>) {
-        match &self.weight {
-            Weight::Floats(weight) => weight.apply(x, &[], None, out),
-            Weight::Int8(weight) => weight.apply(x, &[], None, out),
-        }
+    pub(crate) fn product(&self, x: &[f32], side_by_side: bool, out: &mut Vec<f32>) {
+        let activation = hpd_kernels::Activation::Identity;
+        self.run(x, Last { outputs: self.outputs(), bias: &[], activation, side_by_side }, out);
     }
 
     /// Writes `activation(x · Wᵀ + bias)` to `out`.
     ///
     /// # Shapes
     /// As [`Linear::product`].
-    pub(crate) fn apply(&self, x: &[f32], activation: Option<Activation>, out: &mut Vec<f32>) {
+    pub(crate) fn apply(
+        &self,
+        x: &[f32],
+        activation: Option<Activation>,
+        side_by_side: bool,
+        out: &mut Vec<f32>,
+    ) {
+        let activation = activation.map_or(hpd_kernels::Activation::Identity, Into::into);
+        let last = Last { outputs: self.outputs(), bias: &self.bias, activation, side_by_side };
+        self.run(x, last, out);
+    }
+
+    fn run(&self, x: &[f32], last: Last<'_>, out: &mut Vec<f32>) {
         match &self.weight {
-            Weight::Floats(weight) => weight.apply(x, &self.bias, activation, out),
-            Weight::Int8(weight) => weight.apply(x, &self.bias, activation, out),
+            Weight::Floats(weight) => weight.apply(x, last, out),
+            Weight::Int8(weight) => weight.apply(x, last, out),
         }
+    }
+}
+
+/// How a product ends, and whether all threads share it.
+#[derive(Clone, Copy)]
+struct Last<'a> {
+    outputs: usize,
+    /// `[outputs]`, or empty for none.
+    bias: &'a [f32],
+    activation: hpd_kernels::Activation,
+    side_by_side: bool,
+}
+
+impl<'a> Last<'a> {
+    /// The bias of some outputs.
+    fn bias_of(&self, outputs: Range<usize>) -> &'a [f32] {
+        if self.bias.is_empty() { self.bias } else { &self.bias[outputs] }
     }
 }
 

@@ -195,21 +195,29 @@ impl Model {
 
     /// One row of [`Model::dim`] numbers a text.
     fn encode_tokens(&self, tokens: &Tokens, prompt_tokens: usize) -> Vec<f32> {
-        let blocks = blocks::cut(&tokens.offsets, rayon::current_num_threads());
+        let threads = rayon::current_num_threads();
+        let blocks = blocks::cut(&tokens.offsets, threads);
+        let alone = blocks.len() == 1 && threads > 1;
         let rows: Vec<Vec<f32>> = blocks
             .into_par_iter()
             .with_max_len(1)
-            .map(|texts| self.encode_block(tokens, texts, prompt_tokens))
+            .map(|texts| self.encode_block(tokens, texts, alone, prompt_tokens))
             .collect();
         rows.concat()
     }
 
-    fn encode_block(&self, tokens: &Tokens, texts: Range<usize>, prompt_tokens: usize) -> Vec<f32> {
+    fn encode_block(
+        &self,
+        tokens: &Tokens,
+        texts: Range<usize>,
+        alone: bool,
+        prompt_tokens: usize,
+    ) -> Vec<f32> {
         let bounds = &tokens.offsets[texts.start..=texts.end];
         let offsets: Vec<usize> = bounds.iter().map(|offset| offset - bounds[0]).collect();
         let ids = &tokens.ids[bounds[0]..bounds[texts.len()]];
         let mut scratch = self.scratch().pop().unwrap_or_default();
-        self.transformer.apply(ids, &offsets, &mut scratch);
+        self.transformer.apply(ids, &offsets, alone, &mut scratch);
         let rows = self.head.apply(&scratch.hidden, &offsets, prompt_tokens);
         self.scratch().push(scratch);
         rows

@@ -94,6 +94,8 @@ struct SublayerScratch {
     /// `[tokens, intermediate]`.
     gate: Vec<f32>,
     head: HeadScratch,
+    /// Whether no other block keeps the threads busy, so that they share this one's products.
+    alone: bool,
 }
 
 impl Transformer {
@@ -114,12 +116,13 @@ impl Transformer {
         Self { final_norm: Some(norm), ..self }
     }
 
-    /// Computes the vectors of all tokens into `scratch.hidden`.
+    /// Computes the vectors of all tokens into `scratch.hidden`. Tokens that are `alone` have all threads for themselves.
     ///
     /// # Shapes
     /// `ids` has `offsets.last()` tokens, each below the vocabulary's size and each text no longer than there are
     /// positions, which the tokenizer has seen to.
-    pub(crate) fn apply(&self, ids: &[u32], offsets: &[usize], scratch: &mut Scratch) {
+    pub(crate) fn apply(&self, ids: &[u32], offsets: &[usize], alone: bool, scratch: &mut Scratch) {
+        scratch.within.alone = alone;
         self.words.apply(ids, offsets, &mut scratch.hidden, &mut scratch.delta);
         for layer in &self.layers {
             layer.apply(offsets, scratch);
@@ -171,8 +174,9 @@ impl SelfAttention {
         scratch: &mut SublayerScratch,
         delta: &mut Vec<f32>,
     ) {
-        let SublayerScratch { qkv, context, head, .. } = scratch;
-        self.qkv.apply(x, None, qkv);
+        let SublayerScratch { qkv, context, head, alone, .. } = scratch;
+        let alone = *alone;
+        self.qkv.apply(x, None, alone, qkv);
         let heads = &self.heads;
         match &self.places {
             Places::InWords => heads.apply(qkv, offsets, head, context),
@@ -186,19 +190,20 @@ impl SelfAttention {
                 heads.apply_placed(qkv, offsets, &placed, head, context);
             }
         }
-        self.output.product(context, delta);
+        self.output.product(context, alone, delta);
     }
 }
 
 impl FeedForward {
     /// Writes to `delta` what the layer gives for `x`, without the last bias.
     fn apply(&self, x: &[f32], scratch: &mut SublayerScratch, delta: &mut Vec<f32>) {
-        let SublayerScratch { intermediate, gate: factors, .. } = scratch;
-        self.inner.apply(x, Some(self.activation), intermediate);
+        let SublayerScratch { intermediate, gate: factors, alone, .. } = scratch;
+        let alone = *alone;
+        self.inner.apply(x, Some(self.activation), alone, intermediate);
         if let Some(gate) = &self.gate {
-            gate.product(x, factors);
+            gate.product(x, alone, factors);
             multiply_rows(Level::best(), intermediate, factors, &gate.bias);
         }
-        self.output.product(intermediate, delta);
+        self.output.product(intermediate, alone, delta);
     }
 }

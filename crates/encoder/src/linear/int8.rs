@@ -5,21 +5,21 @@
 //! sums go through the same last step as ours, so both give the same bits.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use hpd_kernels::Level;
 use hpd_kernels::int8::{self, PackedWeights, Product, QuantizedRows};
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
 
-use super::view;
+use super::{Last, pieces, view};
 use crate::QuantizedMatrix;
-use crate::config::Activation;
 
 /// Bytes times signed bytes.
 type ByteExecutor = GemmExecutor<u8, i8, i32>;
 
 /// A packed weight.
 pub(super) enum Int8Matrix {
-    Ours(PackedWeights),
+    Ours(Vec<PackedWeights>),
     Library(LibraryMatrix),
 }
 
@@ -52,48 +52,46 @@ impl Int8Matrix {
         if !int8::is_native(Level::best()) && !ByteExecutor::default().may_saturate() {
             return Self::Library(LibraryMatrix::pack(weight));
         }
-        Self::Ours(PackedWeights::new(
-            Level::best(),
-            &weight.values,
-            &weight.scales,
-            weight.columns,
-        ))
+        Self::ours(weight)
     }
 
-    fn outputs(&self) -> usize {
-        match self {
-            Self::Ours(weights) => weights.outputs(),
-            Self::Library(matrix) => matrix.scales.len(),
-        }
+    fn ours(weight: &QuantizedMatrix) -> Self {
+        let inputs = weight.columns;
+        let piece = |range: Range<usize>| {
+            let values = &weight.values[range.start * inputs..range.end * inputs];
+            PackedWeights::new(Level::best(), values, &weight.scales[range], inputs)
+        };
+        Self::Ours(pieces::cut(weight.scales.len()).map(piece).collect())
     }
 
     fn inputs(&self) -> usize {
         match self {
-            Self::Ours(weights) => weights.inputs(),
+            Self::Ours(pieces) => pieces[0].inputs(),
             Self::Library(matrix) => matrix.weight.rows(),
         }
     }
 
-    /// Writes `activation(x · Wᵀ + bias)` to `out`; an empty bias is none.
-    ///
-    /// # Shapes
-    /// `x` is `[rows, inputs]`, `out` becomes `[rows, outputs]`.
-    pub(super) fn apply(
-        &self,
-        x: &[f32],
-        bias: &[f32],
-        activation: Option<Activation>,
-        out: &mut Vec<f32>,
-    ) {
+    /// Writes `activation(x · Wᵀ + bias)` to `out`.
+    pub(super) fn apply(&self, x: &[f32], last: Last<'_>, out: &mut Vec<f32>) {
+        let Last { outputs, bias, activation, side_by_side } = last;
         let level = Level::best();
-        let activation = activation.map_or(hpd_kernels::Activation::Identity, Into::into);
         let mut scratch = SCRATCH.take();
         int8::quantize(level, x, self.inputs(), &mut scratch.rows);
-        out.resize(scratch.rows.scales.len() * self.outputs(), 0.0);
+        out.resize(scratch.rows.scales.len() * outputs, 0.0);
         match self {
-            Self::Ours(weights) => {
+            Self::Ours(pieces) => {
                 let rows = &scratch.rows;
-                int8::product(level, Product { rows, weights, bias, activation }, out);
+                pieces::multiply(
+                    pieces,
+                    outputs,
+                    side_by_side,
+                    out,
+                    |weights, range, out, stride| {
+                        let product =
+                            Product { rows, weights, bias: last.bias_of(range), activation };
+                        int8::product(level, product, out, stride);
+                    },
+                );
             }
             Self::Library(matrix) => {
                 matrix.sum(&mut scratch);
@@ -144,6 +142,8 @@ impl LibraryMatrix {
 mod tests {
     use proptest::prelude::*;
 
+    use hpd_kernels::Activation;
+
     use super::*;
 
     fn wave(count: usize, frequency: f32) -> Vec<f32> {
@@ -154,17 +154,19 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn the_librarys_products_are_ours(
-            (inputs, outputs, rows) in (1_usize..90, 1_usize..50, 0_usize..20),
-            activation in prop::option::of(prop::sample::select(vec![Activation::Gelu, Activation::Relu])),
+            (inputs, outputs, rows) in (1_usize..90, 1_usize..500, 0_usize..20),
+            activation in prop::sample::select(vec![Activation::Identity, Activation::Gelu, Activation::Relu]),
         ) {
             let mut weight = QuantizedMatrix::quantize(&wave(inputs * outputs, 0.37), inputs);
             // Half of the range, so that the sums are right where the library's instructions saturate too.
             weight.values.iter_mut().for_each(|value| *value /= 2);
-            let ours = PackedWeights::new(Level::best(), &weight.values, &weight.scales, inputs);
             let (x, bias) = (wave(rows * inputs, 0.61), wave(outputs, 1.3));
             let (mut expected, mut found) = (Vec::new(), Vec::new());
-            Int8Matrix::Ours(ours).apply(&x, &bias, activation, &mut expected);
-            Int8Matrix::Library(LibraryMatrix::pack(&weight)).apply(&x, &bias, activation, &mut found);
+            let last = |side_by_side| Last { outputs, bias: &bias, activation, side_by_side };
+            Int8Matrix::ours(&weight).apply(&x, last(false), &mut expected);
+            Int8Matrix::Library(LibraryMatrix::pack(&weight)).apply(&x, last(false), &mut found);
+            prop_assert_eq!(&found, &expected);
+            Int8Matrix::ours(&weight).apply(&x, last(true), &mut found);
             prop_assert_eq!(found, expected);
         }
     }

@@ -29,39 +29,39 @@ pub struct Product<'a> {
 /// The sums are exact. Levels agree in every bit but for what the activation rounds.
 ///
 /// # Shapes
-/// `output`: `[n, outputs]`, written.
+/// `output`: rows of `stride` numbers, of which the first `outputs` are written; the last may end behind those.
 ///
 /// # Panics
 /// When a length does not fit.
-pub fn product(level: Level, product: Product<'_>, output: &mut [f32]) {
-    product.check(level, output.len());
+pub fn product(level: Level, product: Product<'_>, output: &mut [f32], stride: usize) {
+    product.check(level, output.len(), stride);
     match level.0 {
-        Instructions::Portable => product.words::<false, _>(&Portable, output),
+        Instructions::Portable => product.words::<false, _>(&Portable, output, stride),
         #[cfg(target_arch = "aarch64")]
-        Instructions::Neon => product.words::<true, _>(&Portable, output),
+        Instructions::Neon => product.words::<true, _>(&Portable, output, stride),
         // SAFETY: a level exists only where the CPU has it, and that of AVX-512 includes AVX2.
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 | Instructions::Avx512 => unsafe { avx2(product, output) },
+        Instructions::Avx2 | Instructions::Avx512 => unsafe { avx2(product, output, stride) },
         // SAFETY: a level exists only where the CPU has it, and that of bfloat16 includes VNNI.
         #[cfg(target_arch = "x86_64")]
-        Instructions::Vnni | Instructions::Bfloat16 => unsafe { vnni(product, output) },
+        Instructions::Vnni | Instructions::Bfloat16 => unsafe { vnni(product, output, stride) },
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn avx2(product: Product<'_>, output: &mut [f32]) {
-    product.words::<true, _>(&super::tile::Avx2::new(), output);
+fn avx2(product: Product<'_>, output: &mut [f32], stride: usize) {
+    product.words::<true, _>(&super::tile::Avx2::new(), output, stride);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn vnni(product: Product<'_>, output: &mut [f32]) {
-    product.run::<true, _>(&super::tile::Vnni::new(), &product.rows.bytes, output);
+fn vnni(product: Product<'_>, output: &mut [f32], stride: usize) {
+    product.run::<true, _>(&super::tile::Vnni::new(), &product.rows.bytes, output, stride);
 }
 
 impl Product<'_> {
-    fn check(&self, level: Level, output: usize) {
+    fn check(&self, level: Level, output: usize, output_stride: usize) {
         let (rows, weights) = (self.rows, self.weights);
         assert_eq!(rows.width, weights.inputs(), "rows and weights differ in width");
         assert!(
@@ -70,27 +70,44 @@ impl Product<'_> {
         );
         assert_eq!(weights.form, Form::of(level), "weights were packed for another level");
         assert!(self.bias.is_empty() || self.bias.len() == weights.outputs());
-        assert_eq!(output, rows.scales.len() * weights.outputs());
+        let outputs = weights.outputs();
+        assert!(output_stride >= outputs, "rows of {output_stride} for {outputs} outputs");
+        let last = rows.scales.len().checked_sub(1);
+        let needed = last.map_or(0, |last| last * output_stride + outputs);
+        assert!(output >= needed, "{output} numbers for a result that needs {needed}");
         assert_eq!(rows.words.len() + rows.bytes.len(), rows.scales.len() * rows.stride());
         assert_eq!(rows.zeros.len(), rows.scales.len());
     }
 
     #[inline(always)]
-    fn words<const FUSED: bool, T: Tile<Step = i16>>(&self, tile: &T, output: &mut [f32]) {
-        self.run::<FUSED, T>(tile, &self.rows.words, output);
+    fn words<const FUSED: bool, T: Tile<Step = i16>>(
+        &self,
+        tile: &T,
+        output: &mut [f32],
+        output_stride: usize,
+    ) {
+        self.run::<FUSED, T>(tile, &self.rows.words, output, output_stride);
     }
 
     /// Band by band; in a band, strip of panels by strip; in a strip, a few rows at a time.
     #[inline(always)]
-    fn run<const FUSED: bool, T: Tile>(&self, tile: &T, values: &[T::Step], output: &mut [f32]) {
+    fn run<const FUSED: bool, T: Tile>(
+        &self,
+        tile: &T,
+        values: &[T::Step],
+        output: &mut [f32],
+        output_stride: usize,
+    ) {
         let (stride, outputs) = (self.rows.stride(), self.weights.outputs());
         let parameters = self.rows.scales.chunks(BAND).zip(self.rows.zeros.chunks(BAND));
         let bands = values.chunks(BAND * stride).zip(parameters);
-        for ((values, (scales, zeros)), output) in bands.zip(output.chunks_mut(BAND * outputs)) {
+        for ((values, (scales, zeros)), output) in
+            bands.zip(output.chunks_mut(BAND * output_stride))
+        {
             let panels = outputs.div_ceil(COLUMNS);
             for first in (0..panels).step_by(T::PANELS) {
                 let output = &mut output[first * COLUMNS..];
-                let band = Rows { values, stride, scales, zeros, output, outputs };
+                let band = Rows { values, stride, scales, zeros, output, output_stride };
                 match T::PANELS.min(panels - first) {
                     4 => self.strip::<FUSED, 4, T>(tile, first, band),
                     3 => self.strip::<FUSED, 3, T>(tile, first, band),
@@ -108,12 +125,14 @@ impl Product<'_> {
         first: usize,
         band: Rows<'_, T::Step>,
     ) {
-        let Rows { values, stride, scales, zeros, output, outputs } = band;
+        let Rows { values, stride, scales, zeros, output, output_stride } = band;
         let strip = Strip::<P>::of(self, first);
         let parameters = scales.chunks(ROWS).zip(zeros.chunks(ROWS));
         let groups = values.chunks(ROWS * stride).zip(parameters);
-        for ((values, (scales, zeros)), output) in groups.zip(output.chunks_mut(ROWS * outputs)) {
-            let group = Rows { values, stride, scales, zeros, output, outputs };
+        for ((values, (scales, zeros)), output) in
+            groups.zip(output.chunks_mut(ROWS * output_stride))
+        {
+            let group = Rows { values, stride, scales, zeros, output, output_stride };
             match scales.len() {
                 6 => strip.fill::<FUSED, 6, T>(tile, group),
                 5 => strip.fill::<FUSED, 5, T>(tile, group),
@@ -150,7 +169,7 @@ struct Rows<'a, Step> {
     zeros: &'a [u8],
     /// From the strip's first column on.
     output: &'a mut [f32],
-    outputs: usize,
+    output_stride: usize,
 }
 
 impl Columns {
@@ -186,7 +205,8 @@ impl<'a, const P: usize> Strip<'a, P> {
     fn fill<const FUSED: bool, const R: usize, T: Tile>(&self, tile: &T, group: Rows<'_, T::Step>) {
         let mut sums = Aligned([[[0; COLUMNS]; P]; R]);
         tile.add_up::<R, P>(group.values, group.stride, self.weights, &mut sums);
-        let rows = group.output.chunks_mut(group.outputs).zip(group.scales.iter().zip(group.zeros));
+        let rows =
+            group.output.chunks_mut(group.output_stride).zip(group.scales.iter().zip(group.zeros));
         for ((row, (scale, zero)), sums) in rows.zip(&mut sums.0) {
             for (p, (columns, sums)) in self.columns.iter().zip(sums).enumerate() {
                 if T::FROM_LEAST {
@@ -284,7 +304,8 @@ mod tests {
                         PackedWeights::new(level, self.weights, &self.scales(), self.width);
                     let (rows, weights, bias) = (&rows, &weights, self.bias);
                     let mut found = vec![f32::NAN; expected.len()];
-                    product(level, Product { rows, weights, bias, activation }, &mut found);
+                    let product_of = Product { rows, weights, bias, activation };
+                    product(level, product_of, &mut found, self.outputs());
                     for (found, expected) in found.iter().zip(&expected) {
                         let exact = matches!(activation, Activation::Identity | Activation::Relu);
                         let slack = if exact { 0.0 } else { 1e-6 * (1.0 + expected.abs()) };
@@ -341,6 +362,7 @@ mod tests {
                 level,
                 Product { rows: &rows, weights: &packed, bias, activation },
                 &mut output,
+                outputs,
             );
             output
         };
@@ -349,6 +371,26 @@ mod tests {
             assert_eq!(run(level, &numbers, &vec![0.0; outputs]), together);
             for (row, together) in numbers.chunks(width).zip(together.chunks(outputs)) {
                 assert_eq!(run(level, row, &[]), together);
+            }
+        }
+    }
+
+    #[test]
+    fn results_may_stand_within_wider_rows() {
+        let numbers: Vec<f32> = (0..20 * 9).map(|i| (i as f32 * 0.7).sin()).collect();
+        let weights: Vec<i8> = (0..33 * 9).map(|i| (i * 89 % 255) as i8).collect();
+        let activation = Activation::Identity;
+        for level in Level::available() {
+            let weights = PackedWeights::new(level, &weights, &[0.01; 33], 9);
+            let mut rows = QuantizedRows::default();
+            quantize(level, &numbers, 9, &mut rows);
+            let of = Product { rows: &rows, weights: &weights, bias: &[], activation };
+            let (mut alone, mut within) = (vec![0.0; 20 * 33], vec![7.0; 19 * 50 + 33]);
+            product(level, of, &mut alone, 33);
+            product(level, of, &mut within, 50);
+            for (alone, within) in alone.chunks(33).zip(within.chunks(50)) {
+                assert_eq!(alone, &within[..33]);
+                assert!(within[33..].iter().all(|x| *x == 7.0));
             }
         }
     }
@@ -363,6 +405,7 @@ mod tests {
             Level::best(),
             Product { rows: &rows, weights: &weights, bias: &[], activation },
             &mut [],
+            1,
         );
     }
 }
