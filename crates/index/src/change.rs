@@ -57,7 +57,9 @@ impl Store {
                 insert(transaction, document, vectors.row(i))?;
             }
             Ok(())
-        })
+        })?;
+        self.append_codes(documents.len());
+        Ok(())
     }
 
     /// Gives documents that are there already their metadata anew, leaving text and vector.

@@ -10,10 +10,12 @@
 
 mod change;
 mod checksum;
+mod codes;
 mod document;
 mod explain;
 mod indexing;
 mod open;
+mod row_set;
 mod schema;
 mod search;
 mod store;
@@ -22,6 +24,7 @@ mod verify;
 pub use change::Standing;
 pub use document::Document;
 pub use indexing::{Indexed, index_documents};
-pub use search::{DEFAULT_LIMIT, Hit};
+pub use row_set::RowSet;
+pub use search::{DEFAULT_LIMIT, Exactness, Hit, SearchOptions};
 pub use store::{Store, StoreModel, StoreSettings};
 pub use verify::Summary;

@@ -1,8 +1,10 @@
 //! How a store lies in SQLite, and whether a database is a store.
 //!
 //! Documents, metadata and vectors stand in tables of their own under one row number, so that a scan of vectors
-//! touches no text. Each row carries a checksum of its columns. Row numbers only ever grow: a replaced document gets a new one, which lets files derived from
-//! the table be extended at their end.
+//! touches no text. Each row carries a checksum of its columns. Row numbers only ever grow, a replaced document gets
+//! a new one, and deleted rows are written down in the order of their deletion. So two numbers, the last row and the
+//! last deletion, tell which documents there are ([`Moment`]), and codes derived from the table are extended at
+//! their end.
 
 use std::path::Path;
 
@@ -15,17 +17,18 @@ use crate::store::{StoreModel, StoreSettings};
 /// Stands in the header of every store: "HPDS".
 const APPLICATION_ID: i32 = 0x4850_4453;
 
-/// Version of the tables below; every version ever released stays readable.
-pub(crate) const FORMAT: i32 = 1;
+/// Version of the tables below; every version ever released stays readable. Version 1 was never released.
+pub(crate) const FORMAT: i32 = 2;
 
-/// The tables, for vectors of `dim` numbers (f32, little-endian).
+/// The tables, for vectors of `dim` numbers.
 fn tables(dim: usize) -> String {
-    let bytes = dim * size_of::<f32>();
+    let vectors = vector_table("vectors", dim);
     format!(
         "CREATE TABLE store (
            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+           identity BLOB NOT NULL CHECK (length(identity) = 16),
            space TEXT NOT NULL,
-           dim INTEGER NOT NULL CHECK (dim = {dim}),
+           dim INTEGER NOT NULL,
            model TEXT NOT NULL,
            revision TEXT,
            weights TEXT NOT NULL,
@@ -33,7 +36,9 @@ fn tables(dim: usize) -> String {
            document_prompt TEXT,
            max_seq_length INTEGER,
            created_by TEXT NOT NULL,
-           complete INTEGER NOT NULL CHECK (complete IN (0, 1))
+           complete INTEGER NOT NULL CHECK (complete IN (0, 1)),
+           forgotten_deletions INTEGER NOT NULL DEFAULT 0,
+           next_model TEXT
          ) STRICT;
          CREATE TABLE models (
            weights TEXT PRIMARY KEY,
@@ -50,12 +55,52 @@ fn tables(dim: usize) -> String {
            fields TEXT NOT NULL,
            checksum INTEGER NOT NULL
          ) STRICT;
-         CREATE TABLE vectors (
+         {vectors}
+         CREATE TABLE deletions (
+           number INTEGER PRIMARY KEY AUTOINCREMENT,
+           row INTEGER NOT NULL
+         ) STRICT;
+         CREATE TRIGGER deletion AFTER DELETE ON documents BEGIN
+           INSERT INTO deletions (row) VALUES (old.row);
+         END;"
+    )
+}
+
+/// A table of vectors of `dim` numbers (f32, little-endian).
+pub(crate) fn vector_table(name: &str, dim: usize) -> String {
+    let bytes = dim * size_of::<f32>();
+    format!(
+        "CREATE TABLE {name} (
            row INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE,
            vector BLOB NOT NULL CHECK (length(vector) = {bytes}),
            checksum INTEGER NOT NULL
          ) STRICT;"
     )
+}
+
+/// Which documents a store holds: all rows up to one but those deleted up to one deletion.
+///
+/// Both numbers only grow, so a moment is at or after another where both are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) last_row: u64,
+    pub(crate) last_deletion: u64,
+}
+
+impl Moment {
+    /// The one that `snapshot` sees.
+    pub(crate) fn of(snapshot: &Connection) -> rusqlite::Result<Self> {
+        let mut last = snapshot.prepare_cached(
+            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'documents'), 0),
+                    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'deletions'), 0)",
+        )?;
+        last.query_row([], |row| Ok(Self { last_row: row.get(0)?, last_deletion: row.get(1)? }))
+    }
+
+    /// Whether this is `other` or came after it.
+    pub(crate) fn includes(self, other: Self) -> bool {
+        self.last_row >= other.last_row && self.last_deletion >= other.last_deletion
+    }
 }
 
 /// Makes an empty database a store.
@@ -69,7 +114,7 @@ pub(crate) fn create(
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.execute(
-        "INSERT INTO store VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)",
+        "INSERT INTO store VALUES (1, randomblob(16), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, NULL)",
         params![
             settings.model.space,
             settings.model.dim,
@@ -107,6 +152,12 @@ pub(crate) fn check(connection: &Connection, folder: &Path) -> Result<()> {
             "the store `{store}` has format {format}, and this hpd reads formats up to {FORMAT}"
         ))
         .hint("use the version of hpd that wrote it, or a later one"));
+    }
+    if format < FORMAT {
+        return Err(Error::input(format!(
+            "the store `{store}` has format {format}, which no released hpd wrote, and this one reads format {FORMAT}"
+        ))
+        .hint(format!("make it again: `hpd index create --store OTHER --model MODEL --input FILE`")));
     }
     Ok(())
 }

@@ -1,20 +1,62 @@
-//! Exact search: every vector is read in blocks and scored, the best k are kept.
+//! Search: which documents are nearest, and what they are.
+//!
+//! Candidates come from the codes ([`candidates`]) and, for rows that are in no block of them, from the database
+//! ([`database`]); scores always come from the vectors in the database. All of a search sees one moment of the store.
+
+mod candidates;
+mod database;
+mod pass;
+
+use std::fmt;
+use std::str::FromStr;
 
 use hpd_files::vectors::Matrix;
-use hpd_files::{Error, Result, interrupt};
-use hpd_kernels::{Scored, TopK, dots};
-use rayon::prelude::*;
-use rusqlite::{Connection, OptionalExtension, Row};
+use hpd_files::{Error, Result};
+use hpd_kernels::{Scored, TopK};
+use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Map, Value};
 
+use crate::codes::{Codes, Damaged};
 use crate::explain::{damaged, explain};
-use crate::{Store, checksum};
+use crate::{RowSet, Store, checksum};
 
-/// Numbers scored at once: a block stays in the second-level cache while every query passes over it.
-const BLOCK_NUMBERS: usize = 1 << 17;
+use candidates::Candidates;
+pub(crate) use database::row_and_bytes;
 
 /// Hits that are given when nobody says how many.
 pub const DEFAULT_LIMIT: usize = 10;
+
+/// Times a search begins again because codes turned out to be damaged, before it does without any.
+const ATTEMPTS: usize = 3;
+
+/// How sure a search is to find the nearest documents. Scores and their order are exact in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exactness {
+    /// What comparing with every vector finds. Reads the vectors in 8 bits and looks up all that could be among the
+    /// best, going by a bound on what rounding to 8 bits cost.
+    Exact,
+    /// Of the best ten, one in a thousand or so may be missed. Reads one bit a number, then compares the best few
+    /// thousand in 8 bits.
+    #[default]
+    High,
+    /// The same with a few hundred: one in a hundred or so may be missed.
+    Fast,
+}
+
+/// What is looked for, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchOptions<'a> {
+    /// How many hits to give for each query.
+    pub limit: usize,
+    /// Leaves out hits that score less.
+    pub min_score: Option<f32>,
+    /// How sure to be.
+    pub exactness: Exactness,
+    /// Leaves out all other rows.
+    pub allowed: Option<&'a RowSet>,
+    /// How many rows are compared in 8 bits where signs are read first; `None` leaves it to [`Exactness`].
+    pub shortlist: Option<usize>,
+}
 
 /// A document found.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,33 +71,114 @@ pub struct Hit {
     pub metadata: Map<String, Value>,
 }
 
+/// Why a search has to begin again or to end.
+pub(crate) enum Failure {
+    /// The codes are not of this database, or not as they were written.
+    Codes,
+    Error(Error),
+}
+
+impl Default for SearchOptions<'_> {
+    fn default() -> Self {
+        Self {
+            limit: DEFAULT_LIMIT,
+            min_score: None,
+            exactness: Exactness::default(),
+            allowed: None,
+            shortlist: None,
+        }
+    }
+}
+
+impl FromStr for Exactness {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        match word {
+            "exact" => Ok(Self::Exact),
+            "high" => Ok(Self::High),
+            "fast" => Ok(Self::Fast),
+            other => Err(Error::input(format!(
+                "`{other}` is no exactness; expected exact, high or fast"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Exactness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "exact",
+            Self::High => "high",
+            Self::Fast => "fast",
+        })
+    }
+}
+
+impl From<Damaged> for Failure {
+    fn from(_: Damaged) -> Self {
+        Self::Codes
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
 impl Store {
-    /// The `k` documents nearest to `query`, best first; among equals the one inserted first.
+    /// The `k` documents nearest to `query`, best first and none missed; among equals the one inserted first.
     ///
     /// # Errors
     /// When the query is of another width or not finite, or the database cannot be read.
     ///
     /// # Cost
-    /// Reads every vector from the database: `4 · dim` bytes a document, in constant memory.
+    /// Reads `dim` bytes a document from the codes, where there are some, otherwise `4 · dim` from the database.
     pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Hit>> {
         let queries = Matrix { data: query.to_vec(), dim: query.len() };
-        Ok(self.search_all(&queries, k)?.pop().unwrap_or_default())
+        let options =
+            SearchOptions { limit: k, exactness: Exactness::Exact, ..SearchOptions::default() };
+        Ok(self.search_all(&queries, &options)?.pop().unwrap_or_default())
     }
 
-    /// [`Store::search`] for many queries in one pass over the vectors, all seeing the same moment of the store.
+    /// The documents nearest to each of many queries, all seeing the same moment of the store.
     ///
     /// # Shapes
     /// - `queries`: `[n, dim]`
-    /// - returns: `n` lists of at most `k` hits
+    /// - returns: `n` lists of at most `limit` hits, best first; among equals the one inserted first
     ///
     /// # Errors
     /// As [`Store::search`].
-    pub fn search_all(&self, queries: &Matrix, k: usize) -> Result<Vec<Vec<Hit>>> {
+    ///
+    /// # Cost
+    /// One pass over the codes for all queries; `dim / 8` bytes a document unless [`Exactness::Exact`] is asked for.
+    pub fn search_all(
+        &self,
+        queries: &Matrix,
+        options: &SearchOptions<'_>,
+    ) -> Result<Vec<Vec<Hit>>> {
         self.check_queries(queries)?;
-        let fail = |e| explain("search", &self.folder, e);
-        let snapshot = self.connection.unchecked_transaction().map_err(fail)?;
-        let found = self.scan(&snapshot, queries, k)?;
-        found.into_iter().map(|scored| self.hits(&snapshot, &scored)).collect()
+        self.derive_missing_codes()?;
+        for attempt in 0..=ATTEMPTS {
+            let snapshot = self.connection.unchecked_transaction().map_err(|e| self.fail(e))?;
+            let codes = if attempt < ATTEMPTS { self.codes_at(&snapshot)? } else { None };
+            let search = Search { store: self, snapshot: &snapshot, queries, options };
+            let found = search.run(codes.as_ref());
+            match found {
+                Ok(found) => {
+                    self.keep_codes(codes);
+                    return found.iter().map(|scored| self.hits(&snapshot, scored)).collect();
+                }
+                Err(Failure::Error(error)) => return Err(error),
+                Err(Failure::Codes) => {
+                    drop(snapshot);
+                    self.derive_codes_anew()?;
+                }
+            }
+        }
+        // The last attempt reads no codes, so none can be damaged.
+        Ok(Vec::new())
     }
 
     fn check_queries(&self, queries: &Matrix) -> Result<()> {
@@ -73,27 +196,8 @@ impl Store {
         Ok(())
     }
 
-    fn scan(&self, snapshot: &Connection, queries: &Matrix, k: usize) -> Result<Vec<Vec<Scored>>> {
-        let fail = |e| explain("search", &self.folder, e);
-        let mut best = vec![TopK::new(k); queries.len()];
-        let mut block = Block::new(queries.dim);
-        let mut statement = snapshot
-            .prepare_cached("SELECT row, vector FROM vectors ORDER BY row")
-            .map_err(fail)?;
-        let mut vectors = statement.query([]).map_err(fail)?;
-        while let Some(vector) = vectors.next().map_err(fail)? {
-            let (row, bytes) = row_and_bytes(vector).map_err(fail)?;
-            if !block.push(row, bytes) {
-                let why = format!("the vector of row {row} has another width");
-                return Err(damaged(&self.folder, &why));
-            }
-            if block.is_full() {
-                block.score(queries, &mut best);
-                interrupt::check("nothing was changed")?;
-            }
-        }
-        block.score(queries, &mut best);
-        Ok(best.into_iter().map(TopK::into_sorted).collect())
+    fn fail(&self, error: rusqlite::Error) -> Error {
+        explain("search", &self.folder, error)
     }
 
     fn hits(&self, snapshot: &Connection, found: &[Scored]) -> Result<Vec<Hit>> {
@@ -101,7 +205,7 @@ impl Store {
     }
 
     fn hit(&self, snapshot: &Connection, scored: Scored) -> Result<Hit> {
-        let found = stored(snapshot, scored.row).map_err(|e| explain("search", &self.folder, e))?;
+        let found = stored(snapshot, scored.row).map_err(|e| self.fail(e))?;
         let Some(Stored { id, text, fields, checksums }) = found else {
             let why = format!("row {} has a vector but no document", scored.row);
             return Err(damaged(&self.folder, &why));
@@ -116,6 +220,45 @@ impl Store {
                 .caused_by(e)
         })?;
         Ok(Hit { score: scored.score, id, text, metadata })
+    }
+}
+
+/// One search at one moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Search<'a> {
+    store: &'a Store,
+    snapshot: &'a Connection,
+    queries: &'a Matrix,
+    options: &'a SearchOptions<'a>,
+}
+
+impl Search<'_> {
+    /// The nearest rows of each query, best first.
+    fn run(&self, codes: Option<&Codes>) -> Result<Vec<Vec<Scored>>, Failure> {
+        let mut best = vec![TopK::new(self.options.limit); self.queries.len()];
+        match codes.map(|codes| Candidates::new(*self, codes)).filter(Candidates::are_worth_it) {
+            Some(candidates) => {
+                self.scan(candidates.covered(), &mut best)?;
+                candidates.search(&mut best)?;
+            }
+            None => self.scan(0, &mut best)?,
+        }
+        Ok(best.into_iter().map(|best| self.near_enough(best)).collect())
+    }
+
+    fn near_enough(&self, best: TopK) -> Vec<Scored> {
+        let mut found = best.into_sorted();
+        found.retain(|scored| scored.score >= self.least());
+        found
+    }
+
+    /// The least score that counts.
+    fn least(&self) -> f32 {
+        self.options.min_score.unwrap_or(f32::NEG_INFINITY)
+    }
+
+    fn allows(&self, row: u64) -> bool {
+        self.options.allowed.is_none_or(|allowed| allowed.contains(row))
     }
 }
 
@@ -142,50 +285,4 @@ fn stored(snapshot: &Connection, row: u64) -> rusqlite::Result<Option<Stored>> {
         })
     })
     .optional()
-}
-
-/// A row of the vector table.
-pub(crate) fn row_and_bytes<'a>(vector: &'a Row<'_>) -> rusqlite::Result<(u64, &'a [u8])> {
-    Ok((vector.get(0)?, vector.get_ref(1)?.as_blob()?))
-}
-
-/// Some rows of the vector table, side by side.
-struct Block {
-    dim: usize,
-    rows: Vec<u64>,
-    numbers: Vec<f32>,
-}
-
-impl Block {
-    fn new(dim: usize) -> Self {
-        Self { dim, rows: Vec::new(), numbers: Vec::with_capacity(BLOCK_NUMBERS + dim) }
-    }
-
-    fn is_full(&self) -> bool {
-        self.numbers.len() >= BLOCK_NUMBERS
-    }
-
-    /// Takes one row in, unless its vector has another width.
-    fn push(&mut self, row: u64, bytes: &[u8]) -> bool {
-        let (numbers, rest) = bytes.as_chunks::<4>();
-        let fits = numbers.len() == self.dim && rest.is_empty();
-        if fits {
-            self.rows.push(row);
-            self.numbers.extend(numbers.iter().map(|number| f32::from_le_bytes(*number)));
-        }
-        fits
-    }
-
-    /// Scores every row for every query, and empties the block.
-    fn score(&mut self, queries: &Matrix, best: &mut [TopK]) {
-        best.par_iter_mut().zip(queries.data.par_chunks_exact(self.dim)).for_each(
-            |(best, query)| {
-                let mut scores = vec![0.0; self.rows.len()];
-                dots(query, &self.numbers, &mut scores);
-                self.rows.iter().zip(scores).for_each(|(row, score)| best.offer(*row, score));
-            },
-        );
-        self.rows.clear();
-        self.numbers.clear();
-    }
 }

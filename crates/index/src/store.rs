@@ -1,5 +1,6 @@
 //! The store as a type: what it is bound to, and how its database is read and written.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use hpd_files::{Error, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
+use crate::codes::{BLOCK_ROWS, Codes};
 use crate::explain::explain;
 use crate::{open, schema};
 
@@ -45,6 +47,13 @@ pub struct Store {
     pub(crate) connection: Connection,
     pub(crate) folder: PathBuf,
     settings: StoreSettings,
+    /// As the last search left them.
+    pub(crate) codes: RefCell<Option<Codes>>,
+    pub(crate) code_block_rows: usize,
+    /// Whether a search may write codes; not any more once it has failed to.
+    pub(crate) may_derive: Cell<bool>,
+    /// Rows added since codes were written last.
+    pub(crate) rows_without_codes: u64,
 }
 
 impl Store {
@@ -102,7 +111,15 @@ impl Store {
 
     fn with(folder: &Path, connection: Connection) -> Result<Self> {
         let settings = schema::read_settings(&connection, folder)?;
-        Ok(Self { connection, folder: folder.to_owned(), settings })
+        Ok(Self {
+            connection,
+            folder: folder.to_owned(),
+            settings,
+            codes: RefCell::new(None),
+            code_block_rows: BLOCK_ROWS,
+            may_derive: Cell::new(true),
+            rows_without_codes: 0,
+        })
     }
 
     /// What the store was made with, and the model it remembers.

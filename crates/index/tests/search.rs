@@ -1,7 +1,7 @@
 //! Search finds what comparing with everything would find, whatever was added, replaced and deleted before.
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
-use hpd_index::{Document, Store};
+use hpd_index::{Document, SearchOptions, Store};
 use proptest::prelude::*;
 
 mod support;
@@ -117,7 +117,9 @@ fn many_queries_at_once_find_what_each_alone_finds() {
     store.add(&documents, &matrix(&vectors)).unwrap();
 
     let queries = matrix(&[vector_of("one"), vector_of("two"), vector_of("three")]);
-    let together = store.search_all(&queries, 25).unwrap();
+    let together = store
+        .search_all(&queries, &SearchOptions { limit: 25, ..SearchOptions::default() })
+        .unwrap();
     for (i, hits) in together.iter().enumerate() {
         assert_eq!(hits.len(), 25);
         assert_eq!(*hits, store.search(queries.row(i), 25).unwrap());

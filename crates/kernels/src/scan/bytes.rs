@@ -175,6 +175,13 @@ impl ByteQuery {
     }
 }
 
+impl ByteQuery {
+    /// No less than the length of what rounding took from the query.
+    pub fn error(&self) -> f32 {
+        0.501 * self.scale * (self.steps.len() as f32).sqrt()
+    }
+}
+
 impl Query for ByteQuery {
     type Rows<'a> = ByteRows<'a>;
 
