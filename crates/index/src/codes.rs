@@ -22,6 +22,7 @@ use hpd_kernels::scan::Rotation;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::schema::Moment;
+use crate::search::row_and_bytes;
 
 pub(crate) use build::{bring_up_to_date, file_in};
 pub(crate) use layout::{BLOCK_ROWS, Block, BlockHeader, FileHeader};
@@ -289,6 +290,69 @@ impl Codes {
     pub(crate) fn place(&self, position: u64) -> (usize, usize) {
         let position = position as usize;
         (position / self.header.block_rows, position % self.header.block_rows)
+    }
+}
+
+/// What is wrong with the codes in `folder`; nothing when they are whole, or there are none. Reads all of them and all vectors.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(crate) fn problems(
+    folder: &Path,
+    expected: &Expected,
+    snapshot: &Connection,
+) -> rusqlite::Result<Vec<String>> {
+    let path = file_in(folder);
+    // One without a whole block holds nothing yet.
+    let is_empty = |file: &FileMap| {
+        FileHeader::read(file).is_some_and(|header| header.blocks_in(file.len()) == 0)
+    };
+    if !path.exists() || FileMap::open(&path).is_ok_and(|file| is_empty(&file)) {
+        return Ok(Vec::new());
+    }
+    match Codes::open(folder, expected, snapshot, Moment::of(snapshot)?)? {
+        None => Ok(vec!["`codes` are damaged or of another store".to_owned()]),
+        Some(codes) => codes.problems(snapshot),
+    }
+}
+
+impl Codes {
+    fn problems(&self, snapshot: &Connection) -> rusqlite::Result<Vec<String>> {
+        let is_whole = |block| {
+            self.block(block, Half::Coarse).is_ok() && self.block(block, Half::Fine).is_ok()
+        };
+        let damaged = (0..self.blocks).filter(|block| !is_whole(*block));
+        let problems: Vec<_> = damaged
+            .map(|block| format!("block {block} of `codes` does not match its checksum"))
+            .collect();
+        if problems.is_empty() { self.differences(snapshot) } else { Ok(problems) }
+    }
+
+    /// Rows that are not those of the database.
+    fn differences(&self, snapshot: &Connection) -> rusqlite::Result<Vec<String>> {
+        let is_alive = |position: &usize| self.alive[position / WORD] >> (position % WORD) & 1 == 1;
+        let mut positions = (0..self.len()).filter(is_alive);
+        let mut statement =
+            snapshot.prepare("SELECT row, vector FROM vectors WHERE row <= ?1 ORDER BY row")?;
+        let mut vectors = statement.query([self.covered()])?;
+        while let Some(vector) = vectors.next()? {
+            let (row, bytes) = row_and_bytes(vector)?;
+            let numbers = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x));
+            let numbers: Vec<f32> = numbers.collect();
+            let is_of = |position| {
+                let (block, i) = self.place(position as u64);
+                let block = self.header.block(&self.file, block);
+                block.rows[i] == row
+                    && numbers.len() == self.header.dim
+                    && block.row_is_of(i, &numbers, &self.rotation)
+            };
+            if !positions.next().is_some_and(is_of) {
+                return Ok(vec![format!("`codes` differ from the vectors from row {row} on")]);
+            }
+        }
+        let left = positions.count();
+        let problem = || format!("`codes` have {left} rows that the database has not");
+        Ok(if left > 0 { vec![problem()] } else { Vec::new() })
     }
 }
 

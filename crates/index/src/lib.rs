@@ -11,6 +11,7 @@
 mod change;
 mod checksum;
 mod codes;
+mod compact;
 mod document;
 mod explain;
 mod indexing;
@@ -22,8 +23,10 @@ mod store;
 mod verify;
 
 pub use change::Standing;
+pub use compact::Compacted;
 pub use document::Document;
 pub use indexing::{Indexed, index_documents};
+pub use open::Durability;
 pub use row_set::RowSet;
 pub use search::{DEFAULT_LIMIT, Exactness, Hit, SearchOptions};
 pub use store::{Store, StoreModel, StoreSettings};

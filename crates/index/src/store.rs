@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::codes::{BLOCK_ROWS, Codes};
 use crate::explain::explain;
-use crate::{open, schema};
+use crate::{Durability, open, schema};
 
 /// What a store needs to know of the model that makes its vectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -205,6 +205,14 @@ impl Store {
         })?;
         self.settings.model = model.clone();
         Ok(())
+    }
+
+    /// Says what further changes survive once they are answered; [`Durability::Full`] unless this is called.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn set_durability(&mut self, durability: Durability) -> Result<()> {
+        self.read("open", |connection| durability.set(connection))
     }
 
     /// Lets the database grow to so many pages of 4096 bytes, while this store is open. For tests of full disks.

@@ -74,12 +74,50 @@ pub(crate) struct Rows {
 /// What stands in a block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block<'a> {
+    dim: usize,
     /// Row numbers in the database, ascending.
     pub(crate) rows: &'a [u64],
+    sign_words: &'a [u64],
+    scales: &'a [f32],
+    steps: &'a [i8],
+}
+
+impl<'a> Block<'a> {
     /// Signs of the turned rows.
-    pub(crate) signs: BitRows<'a>,
+    pub(crate) fn signs(self) -> BitRows<'a> {
+        BitRows::new(self.sign_words, self.dim)
+    }
+
     /// The rows in 8 bits.
-    pub(crate) bytes: ByteRows<'a>,
+    pub(crate) fn bytes(self) -> ByteRows<'a> {
+        ByteRows::new(self.steps, self.scales, self.dim)
+    }
+
+    /// Whether row `i` is what becomes of a vector.
+    pub(crate) fn row_is_of(self, i: usize, vector: &[f32], rotation: &Rotation) -> bool {
+        let words = words_of(self.dim);
+        let (mut turned, mut sign_words) = (vec![0.0; self.dim], vec![0; words]);
+        let (mut steps, mut scale) = (vec![0; self.dim], [0.0]);
+        encode_rows(vector, rotation, &mut turned, &mut sign_words, &mut steps, &mut scale);
+        sign_words == self.sign_words[i * words..][..words]
+            && steps == self.steps[i * self.dim..][..self.dim]
+            && scale[0] == self.scales[i]
+    }
+}
+
+/// Turns rows and writes their signs, and writes them in 8 bits.
+fn encode_rows(
+    numbers: &[f32],
+    rotation: &Rotation,
+    turned: &mut [f32],
+    sign_words: &mut [u64],
+    steps: &mut [i8],
+    scales: &mut [f32],
+) {
+    let (level, dim) = (Level::best(), numbers.len() / scales.len());
+    rotation.turn(level, numbers, turned);
+    encode_bits(level, turned, dim, sign_words);
+    encode_bytes(level, numbers, steps, scales);
 }
 
 impl FileHeader {
@@ -171,12 +209,14 @@ impl FileHeader {
     /// What stands in block number `block`. Whether that is what was written is another question.
     pub(crate) fn block<'a>(&self, file: &'a [u8], block: usize) -> Block<'a> {
         let (coarse, fine) = self.halves(file, block);
-        let (rows, signs) = coarse.split_at(8 * self.block_rows);
-        let (scales, bytes) = fine.split_at(4 * self.block_rows);
+        let (rows, sign_words) = coarse.split_at(8 * self.block_rows);
+        let (scales, steps) = fine.split_at(4 * self.block_rows);
         Block {
+            dim: self.dim,
             rows: cast_slice(rows),
-            signs: BitRows::new(cast_slice(signs), self.dim),
-            bytes: ByteRows::new(cast_slice(bytes), cast_slice(scales), self.dim),
+            sign_words: cast_slice(sign_words),
+            scales: cast_slice(scales),
+            steps: cast_slice(steps),
         }
     }
 
@@ -191,23 +231,18 @@ impl FileHeader {
         let mut block = vec![0u64; self.block_bytes() / 8];
         let bytes: &mut [u8] = cast_slice_mut(&mut block);
         let (coarse, fine) = bytes[HEADER_BYTES..].split_at_mut(self.coarse_bytes());
-        let level = Level::best();
-
-        let (row_numbers, signs) = coarse.split_at_mut(8 * self.block_rows);
+        let (row_numbers, sign_words) = coarse.split_at_mut(8 * self.block_rows);
         cast_slice_mut(row_numbers).copy_from_slice(rows);
+        let (scales, steps) = fine.split_at_mut(4 * self.block_rows);
+        let (scales, steps) = (cast_slice_mut(scales), cast_slice_mut(steps));
         let mut turned = vec![0.0; numbers.len()];
-        rotation.turn(level, numbers, &mut turned);
-        encode_bits(level, &turned, self.dim, cast_slice_mut(signs));
-
-        let (scales, bytes) = fine.split_at_mut(4 * self.block_rows);
-        let (scales, bytes) = (cast_slice_mut(scales), cast_slice_mut(bytes));
-        encode_bytes(level, numbers, bytes, scales);
+        encode_rows(numbers, rotation, &mut turned, cast_slice_mut(sign_words), steps, scales);
 
         let last: &[f32] = &numbers[numbers.len() - self.dim..];
         let header = BlockHeader {
             moment: Moment { last_row: rows.last().copied().unwrap_or(0), last_deletion },
             sample: checksum::of(&[cast_slice(last)]),
-            largest_error: largest_error(numbers, bytes, scales),
+            largest_error: largest_error(numbers, steps, scales),
             norms: norms(numbers, self.dim),
             coarse: fingerprint(coarse),
             fine: fingerprint(fine),
@@ -249,13 +284,13 @@ impl BlockHeader {
 }
 
 /// No less than the greatest length of a row less what its bytes say.
-fn largest_error(numbers: &[f32], bytes: &[i8], scales: &[f32]) -> f32 {
+fn largest_error(numbers: &[f32], steps: &[i8], scales: &[f32]) -> f32 {
     let dim = numbers.len() / scales.len();
-    let rows = numbers.chunks_exact(dim).zip(bytes.chunks_exact(dim)).zip(scales);
+    let rows = numbers.chunks_exact(dim).zip(steps.chunks_exact(dim)).zip(scales);
     let mut difference = vec![0.0; dim];
-    rows.fold(0.0, |largest: f32, ((row, bytes), scale)| {
-        for ((difference, x), byte) in difference.iter_mut().zip(row).zip(bytes) {
-            *difference = x - f32::from(*byte) * scale;
+    rows.fold(0.0, |largest: f32, ((row, steps), scale)| {
+        for ((difference, x), step) in difference.iter_mut().zip(row).zip(steps) {
+            *difference = x - f32::from(*step) * scale;
         }
         // Each difference was rounded to a last place of its numbers, and the sum of squares many times.
         largest.max(1.001 * length(&difference) + 2.0 * f32::EPSILON * length(row))

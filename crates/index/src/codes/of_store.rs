@@ -7,7 +7,7 @@
 use hpd_files::Result;
 use rusqlite::Connection;
 
-use super::{Codes, Expected, bring_up_to_date};
+use super::{Codes, Expected, bring_up_to_date, problems};
 use crate::Store;
 use crate::explain::explain;
 use crate::schema::Moment;
@@ -122,6 +122,11 @@ impl Store {
             Some(codes) => codes.follow(&self.folder, &expected, snapshot, moment),
             None => Codes::open(&self.folder, &expected, snapshot, moment),
         }
+    }
+
+    /// What is wrong with the codes.
+    pub(crate) fn problems_of_codes(&self, snapshot: &Connection) -> rusqlite::Result<Vec<String>> {
+        problems(&self.folder, &self.expected(snapshot)?, snapshot)
     }
 
     fn expected(&self, connection: &Connection) -> rusqlite::Result<Expected> {

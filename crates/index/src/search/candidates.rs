@@ -83,11 +83,14 @@ impl<'a> Candidates<'a> {
     fn shortlist_length(&self) -> Option<usize> {
         let options = self.search.options;
         let (_, [longest, shortest]) = self.codes.extremes();
-        if options.exactness == Exactness::Exact || longest > UNEVEN * shortest {
+        if options.exactness == Exactness::Exact {
             return None;
         }
         if options.shortlist.is_some() {
             return options.shortlist;
+        }
+        if longest > UNEVEN * shortest {
+            return None;
         }
         let length = match options.exactness {
             Exactness::Fast => 200.max(options.limit.saturating_mul(10)),
@@ -107,7 +110,7 @@ impl<'a> Candidates<'a> {
         while !open.is_empty() {
             let queries: Vec<_> =
                 open.iter().map(|query| ByteQuery::new(self.search.queries.row(*query))).collect();
-            let lists = pass.nearest(&queries, list, Half::Fine, |block| block.bytes)?;
+            let lists = pass.nearest(&queries, list, Half::Fine, |block| block.bytes())?;
             let mut still_open = Vec::new();
             for ((query, bytes), candidates) in open.into_iter().zip(queries).zip(lists) {
                 let whole = candidates.len() < list;
@@ -134,7 +137,7 @@ impl<'a> Candidates<'a> {
         let mut turned = vec![0.0; queries.data.len()];
         self.codes.rotation().turn(Level::best(), &queries.data, &mut turned);
         let graded: Vec<_> = turned.chunks_exact(queries.dim).map(BitQuery::graded).collect();
-        let lists = pass.nearest(&graded, shortlist, Half::Coarse, |block| block.signs)?;
+        let lists = pass.nearest(&graded, shortlist, Half::Coarse, |block| block.signs())?;
         for (query, (list, best)) in lists.into_iter().zip(best).enumerate() {
             let bytes = ByteQuery::new(queries.row(query));
             let list = self.scored_by_bytes(&bytes, list)?;
@@ -158,7 +161,7 @@ impl<'a> Candidates<'a> {
             let (block, _) = self.codes.place(part[0].row);
             let places: Vec<usize> =
                 part.iter().map(|scored| self.codes.place(scored.row).1).collect();
-            let bytes = self.codes.block(block, Half::Fine)?.bytes;
+            let bytes = self.codes.block(block, Half::Fine)?.bytes();
             let scores = &mut scores[start..][..part.len()];
             scores_of(Level::best(), query, bytes, &places, scores);
             start += part.len();
