@@ -5,7 +5,7 @@ use hpd_files::{Error, Result};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
 
-use crate::{Document, Store, checksum};
+use crate::{Document, Store, checksum, schema};
 
 /// How a document compares with what the store has under its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +52,22 @@ impl Store {
     /// When the shape is another, a number is not finite, an id is empty, or the disk refuses.
     pub fn add(&mut self, documents: &[Document], vectors: &Matrix) -> Result<()> {
         self.check_additions(documents, vectors)?;
+        // Another process may have given the store another model.
+        let mut is_as_opened = true;
+        let identity = self.identity();
         self.write("add to", |transaction| {
+            is_as_opened = schema::identity(transaction)? == identity;
+            if !is_as_opened {
+                return Ok(());
+            }
             for (i, document) in documents.iter().enumerate() {
                 insert(transaction, document, vectors.row(i))?;
             }
             Ok(())
         })?;
+        if !is_as_opened {
+            return Err(self.not_as_opened());
+        }
         self.append_codes(documents.len());
         Ok(())
     }

@@ -162,10 +162,17 @@ pub(crate) fn check(connection: &Connection, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the store was made with.
-pub(crate) fn read_settings(connection: &Connection, folder: &Path) -> Result<StoreSettings> {
-    let columns =
-        "model, revision, weights, space, dim, query_prompt, document_prompt, max_seq_length";
+/// Tells the vectors of a store from those of another, and from those that the same store had by another model.
+pub(crate) fn identity(connection: &Connection) -> rusqlite::Result<[u8; 16]> {
+    connection.prepare_cached("SELECT identity FROM store")?.query_row([], |row| row.get(0))
+}
+
+/// What the store was made with, and the identity of its vectors.
+pub(crate) fn read_settings(
+    connection: &Connection,
+    folder: &Path,
+) -> Result<(StoreSettings, [u8; 16])> {
+    let columns = "model, revision, weights, space, dim, query_prompt, document_prompt, max_seq_length, identity";
     connection
         .query_row(&format!("SELECT {columns} FROM store"), [], settings_of)
         .optional()
@@ -173,8 +180,8 @@ pub(crate) fn read_settings(connection: &Connection, folder: &Path) -> Result<St
         .ok_or_else(|| damaged(folder, "it does not say what it was made with"))
 }
 
-fn settings_of(row: &Row<'_>) -> rusqlite::Result<StoreSettings> {
-    Ok(StoreSettings {
+fn settings_of(row: &Row<'_>) -> rusqlite::Result<(StoreSettings, [u8; 16])> {
+    let settings = StoreSettings {
         model: StoreModel {
             name: row.get(0)?,
             revision: row.get(1)?,
@@ -185,5 +192,6 @@ fn settings_of(row: &Row<'_>) -> rusqlite::Result<StoreSettings> {
         query_prompt: row.get(5)?,
         document_prompt: row.get(6)?,
         max_seq_length: row.get(7)?,
-    })
+    };
+    Ok((settings, row.get(8)?))
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::codes::{Codes, Damaged};
 use crate::explain::{damaged, explain};
-use crate::{RowSet, Store, checksum};
+use crate::{RowSet, Store, checksum, schema};
 
 use candidates::Candidates;
 pub(crate) use database::row_and_bytes;
@@ -162,6 +162,9 @@ impl Store {
         self.derive_missing_codes()?;
         for attempt in 0..=ATTEMPTS {
             let snapshot = self.connection.unchecked_transaction().map_err(|e| self.fail(e))?;
+            if schema::identity(&snapshot).map_err(|e| self.fail(e))? != self.identity() {
+                return Err(self.not_as_opened());
+            }
             let codes = if attempt < ATTEMPTS { self.codes_at(&snapshot)? } else { None };
             let search = Search { store: self, snapshot: &snapshot, queries, options };
             let found = search.run(codes.as_ref());

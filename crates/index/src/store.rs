@@ -47,6 +47,8 @@ pub struct Store {
     pub(crate) connection: Connection,
     pub(crate) folder: PathBuf,
     settings: StoreSettings,
+    /// Of the vectors that the settings are about.
+    identity: [u8; 16],
     /// As the last search left them.
     pub(crate) codes: RefCell<Option<Codes>>,
     pub(crate) code_block_rows: usize,
@@ -110,16 +112,38 @@ impl Store {
     }
 
     fn with(folder: &Path, connection: Connection) -> Result<Self> {
-        let settings = schema::read_settings(&connection, folder)?;
+        let (settings, identity) = schema::read_settings(&connection, folder)?;
         Ok(Self {
             connection,
             folder: folder.to_owned(),
             settings,
+            identity,
             codes: RefCell::new(None),
             code_block_rows: BLOCK_ROWS,
             may_derive: Cell::new(true),
             rows_without_codes: 0,
         })
+    }
+
+    /// Takes over what the database says of its vectors by now.
+    pub(crate) fn reread_settings(&mut self) -> Result<()> {
+        (self.settings, self.identity) = schema::read_settings(&self.connection, &self.folder)?;
+        self.codes.take();
+        Ok(())
+    }
+
+    /// Of the vectors that the settings are about.
+    pub(crate) fn identity(&self) -> [u8; 16] {
+        self.identity
+    }
+
+    /// What to say when the database's vectors have another identity by now.
+    pub(crate) fn not_as_opened(&self) -> Error {
+        let store = self.folder.display();
+        Error::mismatch(format!(
+            "the documents of the store `{store}` were embedded with another model meanwhile"
+        ))
+        .hint("run the command again")
     }
 
     /// What the store was made with, and the model it remembers.
