@@ -57,15 +57,20 @@ impl<'a> BitRows<'a> {
     }
 
     #[inline(always)]
+    fn words_of_row(self) -> usize {
+        words_of(self.dim)
+    }
+
+    #[inline(always)]
     fn row(self, row: usize) -> &'a [u64] {
-        let words = words_of(self.dim);
+        let words = self.words_of_row();
         &self.words[row * words..][..words]
     }
 }
 
 impl Rows for BitRows<'_> {
     fn len(self) -> usize {
-        self.words.len() / words_of(self.dim)
+        self.words.len() / self.words_of_row()
     }
 
     fn dim(self) -> usize {
@@ -73,18 +78,17 @@ impl Rows for BitRows<'_> {
     }
 
     fn part(self, rows: Range<usize>) -> Self {
-        let words = words_of(self.dim);
+        let words = self.words_of_row();
         Self { words: &self.words[rows.start * words..rows.end * words], dim: self.dim }
     }
 
     fn stride(self) -> usize {
-        words_of(self.dim) * size_of::<u64>()
+        self.words_of_row() * size_of::<u64>()
     }
 
     #[inline(always)]
     fn prefetch(self, row: usize) {
-        let words = words_of(self.dim);
-        prefetch(self.words.as_ptr().wrapping_add(row * words), words * size_of::<u64>());
+        prefetch(self.words.as_ptr().wrapping_add(row * self.words_of_row()), self.stride());
     }
 }
 

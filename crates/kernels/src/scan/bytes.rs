@@ -312,9 +312,12 @@ fn tiles_of<P: Pick, const R: usize, const Q: usize>(
 ) {
     let count = picked.count();
     for start in (0..count).step_by(R) {
-        let at: [usize; R] = std::array::from_fn(|r| picked.row((start + r).min(count - 1)));
-        let scales = at.map(|row| rows.scales[row]);
-        let sums = add_up(Tile { rows: at.map(|row| rows.row(row)), queries });
+        let (mut tile, mut scales) = ([&[][..]; R], [0.0; R]);
+        for r in 0..R {
+            let row = picked.row((start + r).min(count - 1));
+            (tile[r], scales[r]) = (rows.row(row), rows.scales[row]);
+        }
+        let sums = add_up(Tile { rows: tile, queries });
         for (q, query) in queries.iter().enumerate() {
             let sums: [i32; R] = std::array::from_fn(|r| sums[q * R + r]);
             let of_tile: [f32; R] =

@@ -66,24 +66,27 @@ pub(super) fn scores<P: Pick>(
     let last = picked.count().saturating_sub(1);
     for (block, scores) in scores.chunks_mut(ROWS).enumerate() {
         // Where rows end within a block, the last of them fills it up.
-        let row = |r: usize| rows.row(picked.row((block * ROWS + r).min(last)));
-        let counts = count(table, std::array::from_fn(row));
-        let found = counts.map(|count| query.score_of(count));
-        scores.copy_from_slice(&found[..scores.len()]);
+        let mut of_block = [&[][..]; ROWS];
+        for (r, row) in of_block.iter_mut().enumerate() {
+            *row = rows.row(picked.row((block * ROWS + r).min(last)));
+        }
+        for (score, count) in scores.iter_mut().zip(count(table, &of_block)) {
+            *score = query.score_of(count);
+        }
     }
 }
 
 /// The weighted count of each row.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn count(table: &Table, rows: [&[u64]; ROWS]) -> [u32; ROWS] {
+fn count(table: &Table, rows: &[&[u64]; ROWS]) -> [u32; ROWS] {
     let mut counts = [0; ROWS];
     for (group, entries) in table.0.chunks(PIECES).enumerate() {
         let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for (piece, entries) in entries.iter().enumerate() {
-            let columns = turned(rows.map(|row| bytes(row, group * PIECES + piece)));
-            for (column, entry) in columns.into_iter().zip(entries) {
-                let counted = look_up(column, entry);
+            let columns = turned(rows, group * PIECES + piece);
+            for (column, entry) in columns.iter().zip(entries) {
+                let counted = look_up(*column, entry);
                 // The even bytes of this are too much by 256 times the odd ones.
                 even = _mm256_add_epi16(even, counted);
                 odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(counted));
@@ -101,22 +104,26 @@ fn count(table: &Table, rows: [&[u64]; ROWS]) -> [u32; ROWS] {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn bytes(row: &[u64], piece: usize) -> __m128i {
-    match &row[2 * piece..] {
+    let words = &row[2 * piece..];
+    if words.len() >= 2 {
         // SAFETY: two words are sixteen bytes.
-        words @ [_, _, ..] => unsafe { _mm_loadu_si128(words.as_ptr().cast()) },
-        // SAFETY: a word is eight bytes.
-        words @ [_] => unsafe { _mm_loadl_epi64(words.as_ptr().cast()) },
-        [] => unreachable!("a table is no longer than its rows"),
+        return unsafe { _mm_loadu_si128(words.as_ptr().cast()) };
     }
+    assert!(!words.is_empty(), "a table is no longer than its rows");
+    // SAFETY: a word is eight bytes.
+    unsafe { _mm_loadl_epi64(words.as_ptr().cast()) }
 }
 
-/// Vector `i` has byte `i` of all rows.
+/// Vector `i` has byte `i` of a piece of all rows.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn turned(rows: [__m128i; ROWS]) -> [__m256i; BYTES] {
-    let mut vectors: [__m256i; BYTES] = std::array::from_fn(|r| {
-        _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(rows[r]), rows[r + BYTES])
-    });
+fn turned(rows: &[&[u64]; ROWS], piece: usize) -> [__m256i; BYTES] {
+    // Loops where closures would do: those are not sure to be compiled with the function's instructions.
+    let mut vectors = [_mm256_setzero_si256(); BYTES];
+    for (r, vector) in vectors.iter_mut().enumerate() {
+        let low = _mm256_castsi128_si256(bytes(rows[r], piece));
+        *vector = _mm256_inserti128_si256::<1>(low, bytes(rows[r + BYTES], piece));
+    }
     // Of a byte's place, four bits are its vector and four its lane. Each time, the lane's highest bit becomes the
     // vector's lowest and the vector's highest the lane's lowest; after four times they have changed places.
     for _ in 0..4 {
@@ -134,10 +141,11 @@ fn turned(rows: [__m128i; ROWS]) -> [__m256i; BYTES] {
 #[target_feature(enable = "avx2")]
 fn look_up(column: __m256i, entry: &Entry) -> __m256i {
     let half = _mm256_set1_epi8(0x0f);
-    let [low, high] = [&entry[0], &entry[1]].map(|entry| {
-        // SAFETY: an entry has sixteen bytes.
-        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(entry.as_ptr().cast()) })
-    });
+    // SAFETY: each half of an entry has sixteen bytes.
+    let (low, high) = unsafe {
+        (_mm_loadu_si128(entry[0].as_ptr().cast()), _mm_loadu_si128(entry[1].as_ptr().cast()))
+    };
+    let (low, high) = (_mm256_broadcastsi128_si256(low), _mm256_broadcastsi128_si256(high));
     let low = _mm256_shuffle_epi8(low, _mm256_and_si256(column, half));
     let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(column), half);
     _mm256_add_epi8(low, _mm256_shuffle_epi8(high, upper))
