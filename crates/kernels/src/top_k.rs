@@ -42,10 +42,13 @@ impl TopK {
         }
     }
 
-    /// The score below which no row would be kept: that of the worst kept row, or less than any where there is room.
-    pub fn threshold(&self) -> f32 {
+    /// The score below which neither `row` nor one behind it would be kept.
+    pub fn threshold(&self, row: u64) -> f32 {
         match self.kept.peek() {
-            Some(worst) if self.kept.len() >= self.k => worst.0.score,
+            Some(WorstFirst(worst)) if self.kept.len() >= self.k => {
+                // Among equals the lower row stays.
+                if worst.row < row { worst.score.next_up() } else { worst.score }
+            }
             None if self.k == 0 => f32::INFINITY,
             _ => f32::NEG_INFINITY,
         }
@@ -113,7 +116,7 @@ mod tests {
             for row in &rows {
                 let score = scores[*row as usize];
                 top.offer(*row, score);
-                if score >= sieved.threshold() {
+                if score >= sieved.threshold(*row) {
                     sieved.offer(*row, score);
                 }
             }

@@ -9,11 +9,19 @@
 //! # Source
 //! Queries in bit planes: `RaBitQ`, <https://arxiv.org/abs/2405.12497>, section 3.3.
 
+mod popcount;
+#[cfg(target_arch = "x86_64")]
+mod table;
+#[cfg(target_arch = "x86_64")]
+mod vpopcnt;
+
 use std::ops::Range;
 
 use super::{Pick, Query, Rows, prefetch};
 use crate::Level;
 use crate::kernel::kernel;
+#[cfg(target_arch = "x86_64")]
+use crate::level::Instructions;
 
 /// Bits of a word.
 const WORD: usize = u64::BITS as usize;
@@ -49,15 +57,20 @@ impl<'a> BitRows<'a> {
     }
 
     #[inline(always)]
+    fn words_of_row(self) -> usize {
+        words_of(self.dim)
+    }
+
+    #[inline(always)]
     fn row(self, row: usize) -> &'a [u64] {
-        let words = words_of(self.dim);
+        let words = self.words_of_row();
         &self.words[row * words..][..words]
     }
 }
 
 impl Rows for BitRows<'_> {
     fn len(self) -> usize {
-        self.words.len() / words_of(self.dim)
+        self.words.len() / self.words_of_row()
     }
 
     fn dim(self) -> usize {
@@ -65,18 +78,17 @@ impl Rows for BitRows<'_> {
     }
 
     fn part(self, rows: Range<usize>) -> Self {
-        let words = words_of(self.dim);
+        let words = self.words_of_row();
         Self { words: &self.words[rows.start * words..rows.end * words], dim: self.dim }
     }
 
     fn stride(self) -> usize {
-        words_of(self.dim) * size_of::<u64>()
+        self.words_of_row() * size_of::<u64>()
     }
 
     #[inline(always)]
     fn prefetch(self, row: usize) {
-        let words = words_of(self.dim);
-        prefetch(self.words.as_ptr().wrapping_add(row * words), words * size_of::<u64>());
+        prefetch(self.words.as_ptr().wrapping_add(row * self.words_of_row()), self.stride());
     }
 }
 
@@ -114,6 +126,9 @@ pub struct BitQuery {
     dim: usize,
     /// `[planes, words]`
     planes: Vec<u64>,
+    /// The same for look-ups, where there is more than one plane.
+    #[cfg(target_arch = "x86_64")]
+    table: Option<table::Table>,
     /// Half of what one grade is worth.
     scale: f32,
 }
@@ -125,8 +140,14 @@ impl BitQuery {
     /// When the query is empty.
     pub fn signs(query: &[f32]) -> Self {
         assert!(!query.is_empty(), "a query must have numbers");
-        let grades = query.iter().map(|x| u8::from(*x > 0.0));
-        Self { dim: query.len(), planes: planes::<1>(grades, query.len()), scale: 1.0 }
+        let grades: Vec<u8> = query.iter().map(|x| u8::from(*x > 0.0)).collect();
+        Self {
+            dim: query.len(),
+            planes: planes(&grades, 1),
+            #[cfg(target_arch = "x86_64")]
+            table: None,
+            scale: 1.0,
+        }
     }
 
     /// The query in 32 grades, which finds what is near it among a quarter of the candidates that signs need. One with a
@@ -141,18 +162,41 @@ impl BitQuery {
         // A query of zeros has grades too, which its scale makes zeros.
         let ends = if finite && largest > 0.0 { largest } else { 1.0 };
         let grade = |x: &f32| ((x / ends * 0.5 + 0.5) * HIGHEST).round() as u8;
-        let planes = planes::<PLANES>(query.iter().map(grade), query.len());
-        let scale = if finite { largest / HIGHEST } else { f32::NAN };
-        Self { dim: query.len(), planes, scale }
+        let grades: Vec<u8> = query.iter().map(grade).collect();
+        Self {
+            dim: query.len(),
+            planes: planes(&grades, PLANES),
+            #[cfg(target_arch = "x86_64")]
+            table: Some(table::Table::new(&grades)),
+            scale: if finite { largest / HIGHEST } else { f32::NAN },
+        }
+    }
+
+    /// Words of a plane.
+    fn words(&self) -> usize {
+        words_of(self.dim)
+    }
+
+    /// The order in which a weighted count becomes a score, at every level.
+    #[inline(always)]
+    fn score_of(&self, count: u32) -> f32 {
+        (self.most() - 2 * count as i32) as f32 * self.scale
+    }
+
+    /// The sum of the highest grade over all numbers.
+    #[inline(always)]
+    fn most(&self) -> i32 {
+        let highest = (1 << (self.planes.len() / self.words())) - 1;
+        (self.dim * highest) as i32
     }
 }
 
-/// Bit `p` of every number's grade, `[P, words_of(dim)]`.
-fn planes<const P: usize>(grades: impl Iterator<Item = u8>, dim: usize) -> Vec<u64> {
-    let words = words_of(dim);
-    let mut planes = vec![0; P * words];
-    for (i, grade) in grades.enumerate() {
-        for plane in 0..P {
+/// Bit `p` of every number's grade, `[count, words_of(dim)]`.
+fn planes(grades: &[u8], count: usize) -> Vec<u64> {
+    let words = words_of(grades.len());
+    let mut planes = vec![0; count * words];
+    for (i, grade) in grades.iter().enumerate() {
+        for plane in 0..count {
             planes[plane * words + i / WORD] |= u64::from(grade >> plane & 1) << (i % WORD);
         }
     }
@@ -167,43 +211,40 @@ impl Query for BitQuery {
     }
 
     fn score<P: Pick>(
-        _level: Level,
+        level: Level,
         queries: &[Self],
         rows: BitRows<'_>,
         picked: P,
         scores: &mut [f32],
     ) {
         assert_eq!(scores.len(), queries.len() * picked.count(), "each needs a score");
+        assert!(queries.iter().all(|query| query.dim == rows.dim), "as wide as the rows");
         for (query, scores) in queries.iter().zip(scores.chunks_exact_mut(picked.count().max(1))) {
-            portable(query, rows, picked, scores);
+            query.score_one(level, rows, picked, scores);
         }
     }
 }
 
-/// The meaning of the others, and what runs where they do not.
-fn portable<P: Pick>(query: &BitQuery, rows: BitRows<'_>, picked: P, scores: &mut [f32]) {
-    for (i, score) in scores.iter_mut().enumerate() {
-        let row = rows.row(picked.row(i));
-        let planes = query.planes.chunks_exact(row.len()).enumerate();
-        let differing = planes.map(|(p, plane)| {
-            let bits = plane.iter().zip(row).map(|(x, y)| (x ^ y).count_ones());
-            bits.sum::<u32>() << p
-        });
-        *score = query.score_of(differing.sum());
-    }
-}
-
 impl BitQuery {
-    /// The order in which a weighted count becomes a score, at every level.
-    #[inline(always)]
-    fn score_of(&self, differing: u32) -> f32 {
-        (self.most() - 2 * differing as i32) as f32 * self.scale
+    #[cfg(target_arch = "x86_64")]
+    fn score_one<P: Pick>(&self, level: Level, rows: BitRows<'_>, picked: P, scores: &mut [f32]) {
+        match (level.0, &self.table) {
+            (Instructions::Portable, _) => popcount::portable(self, rows, picked, scores),
+            (Instructions::Vnni | Instructions::Bfloat16, _)
+                if self.words() > 2 && vpopcnt::is_available() =>
+            {
+                // SAFETY: the CPU was asked just now.
+                unsafe { vpopcnt::scores(self, rows, picked, scores) }
+            }
+            // SAFETY: a level above the portable one exists only where the CPU has AVX2.
+            (_, Some(table)) => unsafe { table::scores(self, table, rows, picked, scores) },
+            // SAFETY: a level above the portable one exists only where the CPU has `popcnt`.
+            (_, None) => unsafe { popcount::scores(self, rows, picked, scores) },
+        }
     }
 
-    /// The sum of the grades where all bits agree with the ends.
-    #[inline(always)]
-    fn most(&self) -> i32 {
-        let highest = (1 << (self.planes.len() / words_of(self.dim))) - 1;
-        (self.dim * highest) as i32
+    #[cfg(not(target_arch = "x86_64"))]
+    fn score_one<P: Pick>(&self, _: Level, rows: BitRows<'_>, picked: P, scores: &mut [f32]) {
+        popcount::portable(self, rows, picked, scores);
     }
 }

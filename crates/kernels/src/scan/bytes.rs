@@ -3,14 +3,30 @@
 //! The query has 16 bits: it is read from the cache, so they cost no memory traffic, and half of the error of a score
 //! would be the query's with 8.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
 use std::ops::Range;
 
 use super::{Pick, Query, Rows, prefetch};
 use crate::Level;
 use crate::kernel::kernel;
+use crate::level::Instructions;
 
 /// Widest row that a [`ByteQuery`] takes.
 pub const MOST_NUMBERS: usize = 65_536;
+
+/// Numbers of a row that AVX2 reads at once.
+const CHUNK: usize = 16;
+
+/// Numbers of a row that AVX-512 reads at once.
+const LINE: usize = 64;
+
+/// Sums that are held in registers at once.
+#[cfg(target_arch = "x86_64")]
+const TILE: usize = 8;
 
 /// The largest code.
 const MOST_STEPS: f32 = 127.0;
@@ -148,6 +164,13 @@ fn nearest(x: f32) -> i8 {
 pub struct ByteQuery {
     /// `[dim]`
     steps: Vec<i16>,
+    /// The last `dim % CHUNK` steps at its end, zeros before them.
+    last: [i16; CHUNK],
+    /// `256 · high[j] + low[j]` are the steps; both filled up with zeros to a multiple of [`LINE`].
+    high: Vec<i8>,
+    low: Vec<i8>,
+    /// What sums are too much by where codes are counted from -128.
+    surplus: i32,
     /// Size of a step.
     scale: f32,
 }
@@ -160,19 +183,39 @@ impl ByteQuery {
     pub fn new(query: &[f32]) -> Self {
         assert!(!query.is_empty(), "a query must have numbers");
         assert!(query.len() <= MOST_NUMBERS, "a query may not be wider than {MOST_NUMBERS}");
-        let sizes = || query.iter().map(|x| f64::from(x.abs()));
         if !query.iter().all(|x| x.is_finite()) {
-            return Self { steps: vec![0; query.len()], scale: f32::NAN };
+            return Self::from_steps(vec![0; query.len()], f32::NAN);
         }
-        let (most, total) = (sizes().fold(0.0, f64::max), sizes().sum::<f64>());
-        // Rounding adds at most half a step a number.
-        let room = MOST_STEPS_IN_ALL - 1.0 - query.len() as f64;
-        let size = (most / MOST_QUERY_STEPS).max(total / room) as f32;
-        // Widened after the rounding to f32, so that the steps are of just this size.
+        let size = step_size(query);
         let step =
             |x: &f32| if size > 0.0 { (f64::from(*x) / f64::from(size)).round() } else { 0.0 };
-        Self { steps: query.iter().map(|x| step(x) as i16).collect(), scale: size }
+        Self::from_steps(query.iter().map(|x| step(x) as i16).collect(), size)
     }
+
+    fn from_steps(steps: Vec<i16>, scale: f32) -> Self {
+        let padded = steps.len().next_multiple_of(LINE);
+        let (mut high, mut low) = (vec![0; padded], vec![0; padded]);
+        for (j, step) in steps.iter().enumerate() {
+            low[j] = *step as i8;
+            high[j] = ((step - i16::from(low[j])) >> 8) as i8;
+        }
+        let rest = &steps[steps.len() / CHUNK * CHUNK..];
+        let mut last = [0; CHUNK];
+        last[CHUNK - rest.len()..].copy_from_slice(rest);
+        // Wraps where the sums do.
+        let surplus =
+            steps.iter().fold(0_i32, |sum, step| sum.wrapping_add(128 * i32::from(*step)));
+        Self { steps, last, high, low, surplus, scale }
+    }
+}
+
+/// Small enough for the query, large enough for sums to fit 32 bits.
+fn step_size(query: &[f32]) -> f32 {
+    let sizes = || query.iter().map(|x| f64::from(x.abs()));
+    let (most, total) = (sizes().fold(0.0, f64::max), sizes().sum::<f64>());
+    // Rounding adds at most half a step a number.
+    let room = MOST_STEPS_IN_ALL - 1.0 - query.len() as f64;
+    (most / MOST_QUERY_STEPS).max(total / room) as f32
 }
 
 impl ByteQuery {
@@ -190,26 +233,39 @@ impl Query for ByteQuery {
     }
 
     fn score<P: Pick>(
-        _level: Level,
+        level: Level,
         queries: &[Self],
         rows: ByteRows<'_>,
         picked: P,
         scores: &mut [f32],
     ) {
         assert_eq!(scores.len(), queries.len() * picked.count(), "each needs a score");
-        for (query, scores) in queries.iter().zip(scores.chunks_exact_mut(picked.count().max(1))) {
-            portable(query, rows, picked, scores);
+        assert!(queries.iter().all(|query| query.dim() == rows.dim), "as wide as the rows");
+        match level.0 {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Vnni | Instructions::Bfloat16 => {
+                // SAFETY: a level exists only where the CPU has it.
+                unsafe { vnni::scores(queries, rows, picked, scores) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 | Instructions::Avx512 if rows.dim >= CHUNK => {
+                // SAFETY: a level exists only where the CPU has it.
+                unsafe { avx2::scores(queries, rows, picked, scores) }
+            }
+            _ => portable(queries, rows, picked, scores),
         }
     }
 }
 
 /// The meaning of the others, and what runs where they do not.
-fn portable<P: Pick>(query: &ByteQuery, rows: ByteRows<'_>, picked: P, scores: &mut [f32]) {
-    for (i, score) in scores.iter_mut().enumerate() {
-        let row = picked.row(i);
-        let products = rows.row(row).iter().zip(&query.steps);
-        let sum = products.map(|(code, step)| i32::from(*code) * i32::from(*step)).sum();
-        *score = score_of(sum, rows.scales[row], query.scale);
+fn portable<P: Pick>(queries: &[ByteQuery], rows: ByteRows<'_>, picked: P, scores: &mut [f32]) {
+    for (query, scores) in queries.iter().zip(scores.chunks_mut(picked.count().max(1))) {
+        for (i, score) in scores.iter_mut().enumerate() {
+            let row = picked.row(i);
+            let products = rows.row(row).iter().zip(&query.steps);
+            let sum = products.map(|(code, step)| i32::from(*code) * i32::from(*step)).sum();
+            *score = score_of(sum, rows.scales[row], query.scale);
+        }
     }
 }
 
@@ -217,4 +273,67 @@ fn portable<P: Pick>(query: &ByteQuery, rows: ByteRows<'_>, picked: P, scores: &
 #[inline(always)]
 fn score_of(sum: i32, row: f32, query: f32) -> f32 {
     sum as f32 * row * query
+}
+
+/// Some rows and some queries.
+#[cfg(target_arch = "x86_64")]
+struct Tile<'a, const R: usize, const Q: usize> {
+    rows: [&'a [i8]; R],
+    queries: [&'a ByteQuery; Q],
+}
+
+/// Scores by tiles: queries in pairs, and one left by itself.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn tiles<P: Pick>(
+    queries: &[ByteQuery],
+    rows: ByteRows<'_>,
+    picked: P,
+    scores: &mut [f32],
+    one: impl Fn(Tile<'_, TILE, 1>) -> [i32; TILE],
+    two: impl Fn(Tile<'_, { TILE / 2 }, 2>) -> [i32; TILE],
+) {
+    let count = picked.count();
+    if count == 0 {
+        return;
+    }
+    let (pairs, single) = queries.as_chunks::<2>();
+    let (of_pairs, of_single) = scores.split_at_mut(2 * pairs.len() * count);
+    for ([a, b], scores) in pairs.iter().zip(of_pairs.chunks_exact_mut(2 * count)) {
+        tiles_of(rows, picked, [a, b], scores, &two);
+    }
+    for (query, scores) in single.iter().zip(of_single.chunks_exact_mut(count)) {
+        tiles_of(rows, picked, [query], scores, &one);
+    }
+}
+
+/// Scores of some queries, `[Q, picked]`; where rows end within a tile, the last of them fills it up.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn tiles_of<P: Pick, const R: usize, const Q: usize>(
+    rows: ByteRows<'_>,
+    picked: P,
+    queries: [&ByteQuery; Q],
+    scores: &mut [f32],
+    add_up: &impl Fn(Tile<'_, R, Q>) -> [i32; TILE],
+) {
+    let count = picked.count();
+    for start in (0..count).step_by(R) {
+        let (mut tile, mut scales) = ([&[][..]; R], [0.0; R]);
+        for r in 0..R {
+            let row = picked.row((start + r).min(count - 1));
+            (tile[r], scales[r]) = (rows.row(row), rows.scales[row]);
+        }
+        let sums = add_up(Tile { rows: tile, queries });
+        for (q, query) in queries.iter().enumerate() {
+            let sums: [i32; R] = std::array::from_fn(|r| sums[q * R + r]);
+            let of_tile: [f32; R] =
+                std::array::from_fn(|r| score_of(sums[r], scales[r], query.scale));
+            let scores = &mut scores[q * count..][..count][start..];
+            match scores.first_chunk_mut() {
+                Some(scores) => *scores = of_tile,
+                None => scores.iter_mut().zip(of_tile).for_each(|(score, found)| *score = found),
+            }
+        }
+    }
 }

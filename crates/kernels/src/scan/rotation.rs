@@ -200,15 +200,44 @@ mod tests {
         }
     }
 
-    /// Part of a file format.
+    /// Part of a file format: the bits of these, made when the module was written.
     #[test]
     fn the_turn_of_a_seed_never_changes() {
         let rows: Vec<f32> = (0..12).map(|i| i as f32 - 4.0).collect();
-        let mut turned = vec![0.0; 12];
-        Rotation::new(12, 42).turn(Level::best(), &rows, &mut turned);
-        println!("{turned:?}");
-        let mut eight = vec![0.0; 8];
-        Rotation::new(8, 42).turn(Level::best(), &rows[..8], &mut eight);
-        println!("{eight:?}");
+        let turned = |dim: usize| {
+            let mut turned = vec![0.0; dim];
+            Rotation::new(dim, 42).turn(Level::best(), &rows[..dim], &mut turned);
+            turned
+        };
+        assert_eq!(
+            turned(8),
+            [
+                1.4142135,
+                4.949747,
+                2.12132,
+                -0.7071068,
+                4.2146848e-8,
+                3.3717478e-7,
+                2.8284268,
+                -2.1213202
+            ]
+        );
+        assert_eq!(
+            turned(12),
+            [
+                -2.1124365,
+                7.574746,
+                4.1730967,
+                -2.6176407,
+                -2.9482234,
+                2.8321064,
+                -4.1893387,
+                3.8713198,
+                4.569543,
+                -0.56434005,
+                -0.26776683,
+                -3.6568537
+            ]
+        );
     }
 }

@@ -6,6 +6,9 @@ use crate::{Level, TopK};
 /// Rows of a mask's word.
 const WORD: usize = 64;
 
+/// Scores that are held against the worst kept one together.
+const COMPARED: usize = 32;
+
 /// Bytes of a block of rows: half of the smallest first cache, so that several queries find it there.
 const BLOCK_BYTES: usize = 16 << 10;
 
@@ -120,13 +123,15 @@ impl<'a, 'r, Q: Query> Walk<'a, 'r, Q> {
         let scores = &mut self.scores[..self.queries.len() * count];
         Q::score(self.level, self.queries, self.rows, picked, scores);
         for (scores, top) in scores.chunks_exact(count).zip(&mut *self.tops) {
-            for (at, scores) in scores.chunks(WORD).enumerate() {
-                if !any_at_least(scores, top.threshold()) {
+            for (at, scores) in scores.chunks(COMPARED).enumerate() {
+                // Picked rows ascend.
+                let first = self.selection.first + picked.row(at * COMPARED) as u64;
+                if !any_at_least(scores, top.threshold(first)) {
                     continue;
                 }
                 for (i, score) in scores.iter().enumerate() {
-                    let i = at * WORD + i;
-                    if *score >= top.threshold() && counts(self.selection, i) {
+                    let i = at * COMPARED + i;
+                    if *score >= top.threshold(first) && counts(self.selection, i) {
                         top.offer(self.selection.first + picked.row(i) as u64, *score);
                     }
                 }
