@@ -11,12 +11,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::explain::{damaged, explain};
 use crate::store::{StoreModel, StoreSettings};
+use crate::text_search;
 
 /// Stands in the header of every store: "HPDS".
 const APPLICATION_ID: i32 = 0x4850_4453;
 
-/// Version of the tables below; every version ever released stays readable.
-pub(crate) const FORMAT: i32 = 1;
+/// Version of the tables below; every version ever released stays readable. Version 1 was never released.
+pub(crate) const FORMAT: i32 = 2;
 
 /// The tables, for vectors of `dim` numbers (f32, little-endian).
 fn tables(dim: usize) -> String {
@@ -66,6 +67,7 @@ pub(crate) fn create(
     connection.pragma_update(None, "journal_mode", "WAL")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(&tables(settings.model.dim))?;
+    transaction.execute_batch(text_search::TABLE)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.execute(
@@ -89,7 +91,7 @@ pub(crate) fn create(
     transaction.commit()
 }
 
-/// Refuses what is not a store, or one of a later format.
+/// Refuses what is not a store, or one of another format.
 pub(crate) fn check(connection: &Connection, folder: &Path) -> Result<()> {
     let number = |name| {
         connection
@@ -107,6 +109,12 @@ pub(crate) fn check(connection: &Connection, folder: &Path) -> Result<()> {
             "the store `{store}` has format {format}, and this hpd reads formats up to {FORMAT}"
         ))
         .hint("use the version of hpd that wrote it, or a later one"));
+    }
+    if format < FORMAT {
+        return Err(Error::input(format!(
+            "the store `{store}` has format {format}, which no released hpd wrote, and this one reads format {FORMAT}"
+        ))
+        .hint("make it again: `hpd index create --store OTHER --model MODEL --input FILE`"));
     }
     Ok(())
 }

@@ -1,14 +1,18 @@
-//! Exact search: every vector is read in blocks and scored, the best k are kept.
+//! Exact search: every vector that is allowed is read in blocks and scored, the best k are kept.
+//!
+//! `filter ─> RowSet`, `query vector, RowSet ─scan─> by vectors`, `query words, RowSet ─BM25─> by words`,
+//! `both ─Fusion─> rows ─> Hits`: all in one snapshot.
 
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result, interrupt};
 use hpd_kernels::{Scored, TopK, dots};
 use rayon::prelude::*;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::{Map, Value};
 
 use crate::explain::{damaged, explain};
-use crate::{Store, checksum};
+use crate::filter::SqlCondition;
+use crate::{Filter, Fusion, RowSet, Store, checksum, text_search};
 
 /// Numbers scored at once: a block stays in the second-level cache while every query passes over it.
 const BLOCK_NUMBERS: usize = 1 << 17;
@@ -19,7 +23,8 @@ pub const DEFAULT_LIMIT: usize = 10;
 /// A document found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
-    /// Dot product of query and document, which for vectors of length 1 is their cosine.
+    /// Dot product of query and document, which for vectors of length 1 is their cosine; with words, what [`Fusion`]
+    /// made of both rankings, from 0 to 1.
     pub score: f32,
     /// Id of the document.
     pub id: String,
@@ -27,6 +32,25 @@ pub struct Hit {
     pub text: String,
     /// Its other fields.
     pub metadata: Map<String, Value>,
+}
+
+/// What is asked beside the vectors of the queries.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// Most hits for each query.
+    pub limit: usize,
+    /// Only documents that match.
+    pub filter: Option<&'a Filter>,
+    /// The text of each query, to search by its words too and join both rankings.
+    pub words: Option<&'a [&'a str]>,
+    /// How they are joined.
+    pub fusion: Fusion,
+}
+
+impl Default for Search<'_> {
+    fn default() -> Self {
+        Self { limit: DEFAULT_LIMIT, filter: None, words: None, fusion: Fusion::default() }
+    }
 }
 
 impl Store {
@@ -51,11 +75,67 @@ impl Store {
     /// # Errors
     /// As [`Store::search`].
     pub fn search_all(&self, queries: &Matrix, k: usize) -> Result<Vec<Vec<Hit>>> {
+        self.search_with(queries, &Search { limit: k, ..Search::default() })
+    }
+
+    /// [`Store::search_all`] among the documents that match a filter, by words too where they are given.
+    ///
+    /// # Errors
+    /// As [`Store::search`]; also when the filter is too large, or there is not one text for each query.
+    ///
+    /// # Cost
+    /// A filter reads the metadata of every document; words cost time for each document that has one of them.
+    pub fn search_with(&self, queries: &Matrix, search: &Search<'_>) -> Result<Vec<Vec<Hit>>> {
         self.check_queries(queries)?;
         let fail = |e| explain("search", &self.folder, e);
         let snapshot = self.connection.unchecked_transaction().map_err(fail)?;
-        let found = self.scan(&snapshot, queries, k)?;
+        let allowed = search.filter.map(|filter| self.matching(&snapshot, filter)).transpose()?;
+        let found = match search.words {
+            None => self.scan(&snapshot, queries, search.limit, allowed.as_ref())?,
+            Some(words) => self.fused(&snapshot, queries, words, search, allowed.as_ref())?,
+        };
         found.into_iter().map(|scored| self.hits(&snapshot, &scored)).collect()
+    }
+
+    /// The rows whose metadata matches.
+    fn matching(&self, snapshot: &Connection, filter: &Filter) -> Result<RowSet> {
+        let SqlCondition { sql, parameters } = SqlCondition::of(filter)?;
+        let find = || {
+            let mut find = snapshot.prepare(&format!("SELECT row FROM metadata WHERE {sql}"))?;
+            let mut rows = find.query(params_from_iter(parameters))?;
+            let mut matching = RowSet::default();
+            while let Some(row) = rows.next()? {
+                matching.insert(row.get(0)?);
+            }
+            Ok(matching)
+        };
+        find().map_err(|e| explain("filter", &self.folder, e))
+    }
+
+    /// The rankings by vectors and by words made one.
+    fn fused(
+        &self,
+        snapshot: &Connection,
+        queries: &Matrix,
+        words: &[&str],
+        search: &Search<'_>,
+        allowed: Option<&RowSet>,
+    ) -> Result<Vec<Vec<Scored>>> {
+        if words.len() != queries.len() {
+            let (texts, vectors) = (words.len(), queries.len());
+            return Err(Error::mismatch(format!(
+                "{vectors} queries need as many texts, found {texts}"
+            )));
+        }
+        let Search { limit, fusion, .. } = search;
+        let by_vectors = self.scan(snapshot, queries, fusion.depth, allowed)?;
+        let fuse = |(by_vectors, words): (Vec<Scored>, &&str)| {
+            interrupt::check("nothing was changed")?;
+            let by_words = text_search::best(snapshot, words, fusion.depth, allowed)
+                .map_err(|e| explain("search", &self.folder, e))?;
+            Ok(fusion.fuse(&by_vectors, &by_words, *limit))
+        };
+        by_vectors.into_iter().zip(words).map(fuse).collect()
     }
 
     fn check_queries(&self, queries: &Matrix) -> Result<()> {
@@ -73,7 +153,13 @@ impl Store {
         Ok(())
     }
 
-    fn scan(&self, snapshot: &Connection, queries: &Matrix, k: usize) -> Result<Vec<Vec<Scored>>> {
+    fn scan(
+        &self,
+        snapshot: &Connection,
+        queries: &Matrix,
+        k: usize,
+        allowed: Option<&RowSet>,
+    ) -> Result<Vec<Vec<Scored>>> {
         let fail = |e| explain("search", &self.folder, e);
         let mut best = vec![TopK::new(k); queries.len()];
         let mut block = Block::new(queries.dim);
@@ -82,6 +168,11 @@ impl Store {
             .map_err(fail)?;
         let mut vectors = statement.query([]).map_err(fail)?;
         while let Some(vector) = vectors.next().map_err(fail)? {
+            let row = vector.get(0).map_err(fail)?;
+            // What is not asked for is not read.
+            if !allowed.is_none_or(|allowed| allowed.contains(row)) {
+                continue;
+            }
             let (row, bytes) = row_and_bytes(vector).map_err(fail)?;
             if !block.push(row, bytes) {
                 let why = format!("the vector of row {row} has another width");

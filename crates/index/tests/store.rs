@@ -144,9 +144,9 @@ fn a_later_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (path, store) = new_store(&folder);
     drop(store);
-    tamper(&path, "PRAGMA user_version = 2");
+    tamper(&path, "PRAGMA user_version = 3");
     let said = refusal(Store::open(&path));
-    assert!(said.contains("has format 2, and this hpd reads formats up to 1"), "{said}");
+    assert!(said.contains("has format 3, and this hpd reads formats up to 2"), "{said}");
 }
 
 #[test]
