@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hpd_files::records::{Record, Records, Source};
 use hpd_files::{Error, Result, interrupt};
-use hpd_index::{DEFAULT_LIMIT, Exactness, Hit, SearchOptions, Store};
+use hpd_index::{DEFAULT_LIMIT, Exactness, Hit, Search, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
@@ -86,13 +86,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
         }
         let texts: Vec<&str> = batch.iter().map(|query| query.text.as_str()).collect();
         let vectors = encoder.encode_queries(&texts)?;
-        let options = SearchOptions {
+        let search = Search {
             limit: arguments.limit,
             min_score: arguments.min_score,
             exactness: arguments.exactness,
-            ..SearchOptions::default()
+            ..Search::default()
         };
-        for (query, hits) in batch.iter().zip(store.search_all(&vectors, &options)?) {
+        for (query, hits) in batch.iter().zip(store.search_with(&vectors, &search)?) {
             if !hits.is_empty() {
                 answer = Answer::Yes;
             }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use hpd_files::vectors::Matrix;
-use hpd_index::{Document, Exactness, Hit, SearchOptions, Store, StoreModel, StoreSettings};
+use hpd_index::{Document, Exactness, Hit, Search, Store, StoreModel, StoreSettings};
 
 const BATCH: usize = 512;
 const CENTRES: usize = 5_000;
@@ -155,15 +155,15 @@ fn open_and_search(folder: &Path, temperature: &str, query: &[f32]) {
     let opened = started.elapsed();
     let queries = Matrix { data: query.to_vec(), dim: query.len() };
     let started = Instant::now();
-    store.search_all(&queries, &SearchOptions::default()).unwrap();
+    store.search_with(&queries, &Search::default()).unwrap();
     println!("{temperature}: opened in {opened:.1?}, first search {:.1?}", started.elapsed());
 }
 
 fn search_all(store: &Store, exactness: Exactness, queries: &[Vec<f32>]) -> Vec<Vec<Hit>> {
-    let options = SearchOptions { exactness, ..SearchOptions::default() };
+    let options = Search { exactness, ..Search::default() };
     let search = |query: &Vec<f32>| {
         let queries = Matrix { data: query.clone(), dim: query.len() };
-        store.search_all(&queries, &options).unwrap().pop().unwrap()
+        store.search_with(&queries, &options).unwrap().pop().unwrap()
     };
     search(&queries[0]);
     let mut times = Vec::new();
@@ -185,9 +185,9 @@ fn search_all(store: &Store, exactness: Exactness, queries: &[Vec<f32>]) -> Vec<
 fn search_together(store: &Store, queries: &[Vec<f32>]) {
     let together = Matrix { data: queries.concat(), dim: queries[0].len() };
     for exactness in [Exactness::Exact, Exactness::High, Exactness::Fast] {
-        let options = SearchOptions { exactness, ..SearchOptions::default() };
+        let options = Search { exactness, ..Search::default() };
         let started = Instant::now();
-        store.search_all(&together, &options).unwrap();
+        store.search_with(&together, &options).unwrap();
         let each = started.elapsed().as_secs_f64() * 1e3 / queries.len() as f64;
         println!("{exactness:>5}: {each:.2} ms a query, {} at once", queries.len());
     }

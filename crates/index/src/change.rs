@@ -2,10 +2,11 @@
 
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params, params_from_iter};
 use serde_json::Value;
 
-use crate::{Document, Store, checksum, schema};
+use crate::filter::SqlCondition;
+use crate::{Document, Filter, Store, checksum, schema};
 
 /// How a document compares with what the store has under its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,20 @@ impl Store {
             let mut delete = transaction.prepare_cached("DELETE FROM documents WHERE id = ?1")?;
             ids.iter()
                 .try_fold(0, |deleted, id| Ok(deleted + delete.execute([id.as_ref()])? as u64))
+        })
+    }
+
+    /// Deletes the documents that match a filter, all or none; returns how many there were.
+    ///
+    /// # Errors
+    /// When the filter is too large, or the disk refuses.
+    pub fn delete_matching(&mut self, filter: &Filter) -> Result<u64> {
+        let SqlCondition { sql, parameters } = SqlCondition::of(filter)?;
+        let sql =
+            format!("DELETE FROM documents WHERE row IN (SELECT row FROM metadata WHERE {sql})");
+        self.write("delete from", |transaction| {
+            let deleted = transaction.execute(&sql, params_from_iter(parameters))?;
+            Ok(deleted as u64)
         })
     }
 

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::explain::{damaged, explain};
 use crate::store::{StoreModel, StoreSettings};
+use crate::text_search;
 
 /// Stands in the header of every store: "HPDS".
 const APPLICATION_ID: i32 = 0x4850_4453;
@@ -111,6 +112,7 @@ pub(crate) fn create(
     connection.pragma_update(None, "journal_mode", "WAL")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(&tables(settings.model.dim))?;
+    transaction.execute_batch(text_search::TABLE)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.execute(
@@ -134,7 +136,7 @@ pub(crate) fn create(
     transaction.commit()
 }
 
-/// Refuses what is not a store, or one of a later format.
+/// Refuses what is not a store, or one of another format.
 pub(crate) fn check(connection: &Connection, folder: &Path) -> Result<()> {
     let number = |name| {
         connection
@@ -157,7 +159,7 @@ pub(crate) fn check(connection: &Connection, folder: &Path) -> Result<()> {
         return Err(Error::input(format!(
             "the store `{store}` has format {format}, which no released hpd wrote, and this one reads format {FORMAT}"
         ))
-        .hint(format!("make it again: `hpd index create --store OTHER --model MODEL --input FILE`")));
+        .hint("make it again: `hpd index create --store OTHER --model MODEL --input FILE`"));
     }
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Search: which documents are nearest, and what they are.
 //!
-//! Candidates come from the codes ([`candidates`]) and, for rows that are in no block of them, from the database
+//! `filter ─> RowSet`, `query vector, RowSet ─ByVectors─> by vectors`, `query words, RowSet ─BM25─> by words`,
+//! `both ─Fusion─> rows ─> Hits`
+//!
+//! Candidates by vectors come from the codes ([`candidates`]) and, for rows that are in no block of them, from the database
 //! ([`database`]); scores always come from the vectors in the database. All of a search sees one moment of the store.
 
 mod candidates;
@@ -11,14 +14,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use hpd_files::vectors::Matrix;
-use hpd_files::{Error, Result};
+use hpd_files::{Error, Result, interrupt};
 use hpd_kernels::{Scored, TopK};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use serde_json::{Map, Value};
 
 use crate::codes::{Codes, Damaged};
 use crate::explain::{damaged, explain};
-use crate::{RowSet, Store, checksum, schema};
+use crate::filter::SqlCondition;
+use crate::{Filter, Fusion, RowSet, Store, checksum, schema, text_search};
 
 use candidates::Candidates;
 pub(crate) use database::row_and_bytes;
@@ -43,17 +47,21 @@ pub enum Exactness {
     Fast,
 }
 
-/// What is looked for, and how.
+/// What is asked beside the vectors of the queries.
 #[derive(Clone, Copy, Debug)]
-pub struct SearchOptions<'a> {
-    /// How many hits to give for each query.
+pub struct Search<'a> {
+    /// Most hits for each query.
     pub limit: usize,
     /// Leaves out hits that score less.
     pub min_score: Option<f32>,
-    /// How sure to be.
+    /// How sure to be that nothing nearer is missed.
     pub exactness: Exactness,
-    /// Leaves out all other rows.
-    pub allowed: Option<&'a RowSet>,
+    /// Only documents that match.
+    pub filter: Option<&'a Filter>,
+    /// The text of each query, to search by its words too and join both rankings.
+    pub words: Option<&'a [&'a str]>,
+    /// How they are joined.
+    pub fusion: Fusion,
     /// How many rows are compared in 8 bits where signs are read first; `None` leaves it to [`Exactness`].
     pub shortlist: Option<usize>,
 }
@@ -61,7 +69,8 @@ pub struct SearchOptions<'a> {
 /// A document found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
-    /// Dot product of query and document, which for vectors of length 1 is their cosine.
+    /// Dot product of query and document, which for vectors of length 1 is their cosine; with words, what [`Fusion`]
+    /// made of both rankings, from 0 to 1.
     pub score: f32,
     /// Id of the document.
     pub id: String,
@@ -78,13 +87,15 @@ pub(crate) enum Failure {
     Error(Error),
 }
 
-impl Default for SearchOptions<'_> {
+impl Default for Search<'_> {
     fn default() -> Self {
         Self {
             limit: DEFAULT_LIMIT,
             min_score: None,
             exactness: Exactness::default(),
-            allowed: None,
+            filter: None,
+            words: None,
+            fusion: Fusion::default(),
             shortlist: None,
         }
     }
@@ -137,27 +148,32 @@ impl Store {
     /// Reads `dim` bytes a document from the codes, where there are some, otherwise `4 · dim` from the database.
     pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Hit>> {
         let queries = Matrix { data: query.to_vec(), dim: query.len() };
-        let options =
-            SearchOptions { limit: k, exactness: Exactness::Exact, ..SearchOptions::default() };
-        Ok(self.search_all(&queries, &options)?.pop().unwrap_or_default())
+        Ok(self.search_all(&queries, k)?.pop().unwrap_or_default())
     }
 
-    /// The documents nearest to each of many queries, all seeing the same moment of the store.
+    /// [`Store::search`] for many queries in one pass, all seeing the same moment of the store.
     ///
     /// # Shapes
     /// - `queries`: `[n, dim]`
-    /// - returns: `n` lists of at most `limit` hits, best first; among equals the one inserted first
+    /// - returns: `n` lists of at most `k` hits
     ///
     /// # Errors
     /// As [`Store::search`].
+    pub fn search_all(&self, queries: &Matrix, k: usize) -> Result<Vec<Vec<Hit>>> {
+        let search = Search { limit: k, exactness: Exactness::Exact, ..Search::default() };
+        self.search_with(queries, &search)
+    }
+
+    /// [`Store::search_all`] as sure as is asked for, among the documents that match a filter, by words too where they are
+    /// given.
+    ///
+    /// # Errors
+    /// As [`Store::search`]; also when the filter is too large, or there is not one text for each query.
     ///
     /// # Cost
-    /// One pass over the codes for all queries; `dim / 8` bytes a document unless [`Exactness::Exact`] is asked for.
-    pub fn search_all(
-        &self,
-        queries: &Matrix,
-        options: &SearchOptions<'_>,
-    ) -> Result<Vec<Vec<Hit>>> {
+    /// One pass over the codes for all queries: `dim / 8` bytes a document, `dim` for [`Exactness::Exact`]. A filter reads
+    /// the metadata of every document; words cost time for each document that has one of them.
+    pub fn search_with(&self, queries: &Matrix, search: &Search<'_>) -> Result<Vec<Vec<Hit>>> {
         self.check_queries(queries)?;
         self.derive_missing_codes()?;
         for attempt in 0..=ATTEMPTS {
@@ -166,9 +182,7 @@ impl Store {
                 return Err(self.not_as_opened());
             }
             let codes = if attempt < ATTEMPTS { self.codes_at(&snapshot)? } else { None };
-            let search = Search { store: self, snapshot: &snapshot, queries, options };
-            let found = search.run(codes.as_ref());
-            match found {
+            match self.ranked(&snapshot, codes.as_ref(), queries, search) {
                 Ok(found) => {
                     self.keep_codes(codes);
                     return found.iter().map(|scored| self.hits(&snapshot, scored)).collect();
@@ -182,6 +196,52 @@ impl Store {
         }
         // The last attempt reads no codes, so none can be damaged.
         Ok(Vec::new())
+    }
+
+    /// The best rows of each query.
+    fn ranked(
+        &self,
+        snapshot: &Connection,
+        codes: Option<&Codes>,
+        queries: &Matrix,
+        search: &Search<'_>,
+    ) -> Result<Vec<Vec<Scored>>, Failure> {
+        let allowed = search.filter.map(|filter| self.matching(snapshot, filter)).transpose()?;
+        let allowed = allowed.as_ref();
+        let Search { limit, min_score, fusion, .. } = *search;
+        let by_vectors =
+            ByVectors { store: self, snapshot, queries, limit, min_score, allowed, search };
+        let Some(words) = search.words else { return by_vectors.run(codes) };
+        if words.len() != queries.len() {
+            let (texts, vectors) = (words.len(), queries.len());
+            let message = format!("{vectors} queries need as many texts, found {texts}");
+            return Err(Error::mismatch(message).into());
+        }
+        let by_vectors = ByVectors { limit: fusion.depth, min_score: None, ..by_vectors };
+        let fuse = |(by_vectors, words): (Vec<Scored>, &&str)| {
+            interrupt::check("nothing was changed")?;
+            let by_words = text_search::best(snapshot, words, fusion.depth, allowed)
+                .map_err(|e| self.fail(e))?;
+            let mut fused = fusion.fuse(&by_vectors, &by_words, limit);
+            fused.retain(|scored| min_score.is_none_or(|least| scored.score >= least));
+            Ok(fused)
+        };
+        by_vectors.run(codes)?.into_iter().zip(words).map(fuse).collect()
+    }
+
+    /// The rows whose metadata matches.
+    fn matching(&self, snapshot: &Connection, filter: &Filter) -> Result<RowSet> {
+        let SqlCondition { sql, parameters } = SqlCondition::of(filter)?;
+        let find = || {
+            let mut find = snapshot.prepare(&format!("SELECT row FROM metadata WHERE {sql}"))?;
+            let mut rows = find.query(params_from_iter(parameters))?;
+            let mut matching = RowSet::default();
+            while let Some(row) = rows.next()? {
+                matching.insert(row.get(0)?);
+            }
+            Ok(matching)
+        };
+        find().map_err(|e| explain("filter", &self.folder, e))
     }
 
     fn check_queries(&self, queries: &Matrix) -> Result<()> {
@@ -226,19 +286,22 @@ impl Store {
     }
 }
 
-/// One search at one moment.
+/// One search by vectors at one moment.
 #[derive(Clone, Copy)]
-pub(crate) struct Search<'a> {
+pub(crate) struct ByVectors<'a> {
     store: &'a Store,
     snapshot: &'a Connection,
     queries: &'a Matrix,
-    options: &'a SearchOptions<'a>,
+    limit: usize,
+    min_score: Option<f32>,
+    allowed: Option<&'a RowSet>,
+    search: &'a Search<'a>,
 }
 
-impl Search<'_> {
+impl ByVectors<'_> {
     /// The nearest rows of each query, best first.
     fn run(&self, codes: Option<&Codes>) -> Result<Vec<Vec<Scored>>, Failure> {
-        let mut best = vec![TopK::new(self.options.limit); self.queries.len()];
+        let mut best = vec![TopK::new(self.limit); self.queries.len()];
         match codes.map(|codes| Candidates::new(*self, codes)).filter(Candidates::are_worth_it) {
             Some(candidates) => {
                 self.scan(candidates.covered(), &mut best)?;
@@ -257,11 +320,11 @@ impl Search<'_> {
 
     /// The least score that counts.
     fn least(&self) -> f32 {
-        self.options.min_score.unwrap_or(f32::NEG_INFINITY)
+        self.min_score.unwrap_or(f32::NEG_INFINITY)
     }
 
     fn allows(&self, row: u64) -> bool {
-        self.options.allowed.is_none_or(|allowed| allowed.contains(row))
+        self.allowed.is_none_or(|allowed| allowed.contains(row))
     }
 }
 

@@ -266,6 +266,9 @@ impl Store {
             // The write lock is taken at once: a reading transaction that turned writer could be refused midway.
             let transaction =
                 self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Where another process has changed the schema (vacuuming does), SQLite must notice before it compiles a statement
+            // that fires the triggers of an FTS5 table: such a one does not find its own tables then.
+            schema::identity(&transaction)?;
             let done = work(&transaction)?;
             transaction.commit()?;
             Ok(done)

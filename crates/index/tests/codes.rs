@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hpd_files::vectors::Matrix;
-use hpd_index::{Document, Exactness, Hit, SearchOptions, Store, StoreModel, StoreSettings};
+use hpd_index::{Document, Exactness, Hit, Search, Store, StoreModel, StoreSettings};
 use tempfile::TempDir;
 
 mod support;
@@ -58,13 +58,13 @@ fn store_with_codes(folder: &TempDir) -> PathBuf {
     path
 }
 
-fn options(exactness: Exactness) -> SearchOptions<'static> {
-    SearchOptions { exactness, shortlist: Some(usize::MAX), ..SearchOptions::default() }
+fn options(exactness: Exactness) -> Search<'static> {
+    Search { exactness, shortlist: Some(usize::MAX), ..Search::default() }
 }
 
 fn searched(store: &Store, exactness: Exactness) -> Vec<Vec<Hit>> {
     let data = (0..5).flat_map(|i| vector_of(&format!("first text {}", i * 39))).collect();
-    store.search_all(&Matrix { data, dim: DIM }, &options(exactness)).unwrap()
+    store.search_with(&Matrix { data, dim: DIM }, &options(exactness)).unwrap()
 }
 
 /// What is found without codes.
@@ -240,8 +240,8 @@ fn exact_finds_all_of_what_fast_may_miss() {
     let expected = found_in_the_database(&path);
     let data = (0..5).flat_map(|i| vector_of(&format!("first text {}", i * 39))).collect();
     let queries = Matrix { data, dim: DIM };
-    let fast = SearchOptions { shortlist: Some(60), ..options(Exactness::Fast) };
-    for (hits, expected) in store.search_all(&queries, &fast).unwrap().iter().zip(&expected) {
+    let fast = Search { shortlist: Some(60), ..options(Exactness::Fast) };
+    for (hits, expected) in store.search_with(&queries, &fast).unwrap().iter().zip(&expected) {
         assert_eq!(hits.len(), expected.len());
         let best = expected.iter().map(|hit| hit.score).fold(f32::MIN, f32::max);
         assert!(hits[0].score <= best, "a score is what it is, however it was found");

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hpd_files::vectors::Matrix;
-use hpd_index::{Hit, SearchOptions, Store};
+use hpd_index::{Hit, Search, Store};
 
 mod support;
 use support::{DIM, document, matrix, settings, vector_of};
@@ -74,9 +74,8 @@ fn contents(path: &Path) -> Contents {
     let of = |hits: Vec<Hit>| hits.into_iter().map(|hit| (hit.id, hit.text)).collect();
     // All scores are 0, so with a limit they are those of all documents, from the codes as far as there are some.
     let queries = Matrix { data: vec![0.0; DIM], dim: DIM };
-    let everything =
-        SearchOptions { limit: 1_000, min_score: Some(0.0), ..SearchOptions::default() };
-    let by_codes: Contents = of(store.search_all(&queries, &everything).unwrap().remove(0));
+    let everything = Search { limit: 1_000, min_score: Some(0.0), ..Search::default() };
+    let by_codes: Contents = of(store.search_with(&queries, &everything).unwrap().remove(0));
     assert_eq!(store.verify().unwrap(), [""; 0]);
     let by_database: Contents = of(store.search(&[0.0; DIM], 1_000).unwrap());
     assert_eq!(by_codes, by_database);

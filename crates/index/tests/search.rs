@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use hpd_files::vectors::Matrix;
-use hpd_index::{Document, Durability, Exactness, RowSet, SearchOptions, Store};
+use hpd_index::{Document, Durability, Exactness, Filter, Search, Store};
 use hpd_kernels::Level;
 use proptest::prelude::*;
 
@@ -45,9 +45,9 @@ fn open(path: &Path) -> Store {
 }
 
 /// What a search finds that must find the same whatever it reads first.
-fn found(store: &Store, query: &[f32], options: &SearchOptions<'_>) -> Vec<(f32, String)> {
+fn found(store: &Store, query: &[f32], options: &Search<'_>) -> Vec<(f32, String)> {
     let queries = Matrix { data: query.to_vec(), dim: DIM };
-    let hits = store.search_all(&queries, options).unwrap().pop().unwrap();
+    let hits = store.search_with(&queries, options).unwrap().pop().unwrap();
     hits.into_iter().map(|hit| (hit.score, hit.id)).collect()
 }
 
@@ -131,14 +131,14 @@ proptest! {
         for query in &queries {
             let expected = reference.search(query, k);
             for exactness in [Exactness::Exact, Exactness::High, Exactness::Fast] {
-                let all = SearchOptions {
+                let all = Search {
                     limit: k,
                     exactness,
                     shortlist: Some(usize::MAX),
-                    ..SearchOptions::default()
+                    ..Search::default()
                 };
                 prop_assert_eq!(&found(&store, query, &all), &expected);
-                let near = SearchOptions { min_score: Some(2.0), ..all };
+                let near = Search { min_score: Some(2.0), ..all };
                 let nearer: Vec<_> =
                     expected.iter().filter(|(score, _)| *score >= 2.0).cloned().collect();
                 prop_assert_eq!(found(&store, query, &near), nearer);
@@ -175,30 +175,34 @@ fn a_search_held_to_some_rows_finds_the_best_of_them() {
     let path = folder.path().join("s.hpd");
     drop(Store::create(&path, &settings()).unwrap());
     let mut store = open(&path);
-    let documents: Vec<_> =
-        (1..=1_000).map(|i| document(&i.to_string(), &format!("text {}", i * 7919))).collect();
+    let documents: Vec<_> = (1..=1_000u64)
+        .map(|i| {
+            let mut document = document(&i.to_string(), &format!("text {}", i * 7919));
+            document.metadata.insert("seventh".to_owned(), (i % 7 == 0).into());
+            document
+        })
+        .collect();
     let vectors: Vec<_> = documents.iter().map(|document| vector_of(&document.text)).collect();
     store.add(&documents, &matrix(&vectors)).unwrap();
     store.derive_codes().unwrap();
     store.delete(&["21", "35", "960"]).unwrap();
-    // Rows are numbered from 1, as the ids are here; one is allowed that was never there.
-    let allowed: RowSet = (7..=2_002).step_by(7).collect();
-    assert_eq!((allowed.len(), allowed.is_empty(), allowed.contains(14)), (286, false, true));
+    let [seventh, none]: [Filter; 2] =
+        ["seventh = true", "seventh = 7"].map(|filter| filter.parse().unwrap());
     for exactness in [Exactness::Exact, Exactness::High] {
-        let options = SearchOptions {
+        let options = Search {
             limit: 40,
             exactness,
-            allowed: Some(&allowed),
+            filter: Some(&seventh),
             shortlist: Some(1_000),
-            ..SearchOptions::default()
+            ..Search::default()
         };
-        let everything = SearchOptions { limit: 1_000, allowed: None, ..options };
+        let everything = Search { limit: 1_000, filter: None, ..options };
         let query = vector_of("one");
         let mut expected = found(&store, &query, &everything);
         expected.retain(|(_, id)| id.parse::<u64>().unwrap() % 7 == 0);
         expected.truncate(40);
         assert_eq!(found(&store, &query, &options), expected);
-        let none = SearchOptions { allowed: Some(&RowSet::default()), ..options };
+        let none = Search { filter: Some(&none), ..options };
         assert!(found(&store, &query, &none).is_empty());
     }
 }
@@ -214,9 +218,7 @@ fn many_queries_at_once_find_what_each_alone_finds() {
     store.add(&documents, &matrix(&vectors)).unwrap();
 
     let queries = matrix(&[vector_of("one"), vector_of("two"), vector_of("three")]);
-    let together = store
-        .search_all(&queries, &SearchOptions { limit: 25, ..SearchOptions::default() })
-        .unwrap();
+    let together = store.search_with(&queries, &Search { limit: 25, ..Search::default() }).unwrap();
     for (i, hits) in together.iter().enumerate() {
         assert_eq!(hits.len(), 25);
         assert_eq!(*hits, store.search(queries.row(i), 25).unwrap());

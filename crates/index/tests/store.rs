@@ -150,16 +150,6 @@ fn a_later_format_is_refused() {
 }
 
 #[test]
-fn a_format_that_was_never_released_is_told_to_be_made_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, store) = new_store(&folder);
-    drop(store);
-    tamper(&path, "PRAGMA user_version = 1");
-    let said = refusal(Store::open(&path));
-    assert!(said.contains("has format 1") && said.contains("hpd index create"), "{said}");
-}
-
-#[test]
 fn a_cut_off_database_is_told_as_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mut store) = new_store(&folder);
@@ -469,6 +459,22 @@ fn embedding_anew_changes_nothing_until_all_is_done() {
     ] {
         assert!(said.contains("another model meanwhile") && said.contains("hint:"), "{said}");
     }
+}
+
+#[test]
+fn a_writer_goes_on_after_another_has_compacted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut store) = new_store(&folder);
+    add(&mut store, &["a", "b", "c", "d"].map(|id| document(id, id))).unwrap();
+    let mut other = Store::open(&path).unwrap();
+    for id in ["a", "b", "c"] {
+        store.compact().unwrap();
+        assert_eq!(other.delete(&[id]).unwrap(), 1);
+        other.compact().unwrap();
+        add(&mut store, &[document(&format!("new {id}"), id)]).unwrap();
+    }
+    assert_eq!(other.verify().unwrap(), [""; 0]);
+    assert_eq!(store.len().unwrap(), 4);
 }
 
 #[test]

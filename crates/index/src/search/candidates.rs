@@ -15,7 +15,7 @@ use hpd_kernels::{Level, Scored, TopK, dot};
 use rusqlite::{CachedStatement, OptionalExtension};
 
 use super::pass::Pass;
-use super::{Exactness, Failure, Search};
+use super::{ByVectors, Exactness, Failure, Search};
 use crate::checksum;
 use crate::codes::{Codes, Damaged, Half};
 use crate::explain::damaged;
@@ -37,7 +37,7 @@ const UNEVEN: f32 = 1.01;
 
 /// The codes that one search may read.
 pub(super) struct Candidates<'a> {
-    search: Search<'a>,
+    search: ByVectors<'a>,
     codes: &'a Codes,
 }
 
@@ -51,7 +51,7 @@ enum Outcome {
 }
 
 impl<'a> Candidates<'a> {
-    pub(super) fn new(search: Search<'a>, codes: &'a Codes) -> Self {
+    pub(super) fn new(search: ByVectors<'a>, codes: &'a Codes) -> Self {
         Self { search, codes }
     }
 
@@ -65,14 +65,14 @@ impl<'a> Candidates<'a> {
         let (_, [longest, _]) = self.codes.extremes();
         let queries = &self.search.queries;
         let tame = longest < TOO_LONG && queries.rows().all(|query| length(query) < TOO_LONG);
-        let limit = self.search.options.limit;
-        let few = self.search.options.min_score.is_some() || limit < self.codes.len() / 4;
+        let limit = self.search.limit;
+        let few = self.search.min_score.is_some() || limit < self.codes.len() / 4;
         tame && few && queries.dim <= MOST_NUMBERS
     }
 
     /// Offers the best rows of the codes to each query's `best`.
     pub(super) fn search(&self, best: &mut [TopK]) -> Result<(), Failure> {
-        let pass = Pass::new(self.codes, self.search.options.allowed)?;
+        let pass = Pass::new(self.codes, self.search.allowed)?;
         match self.shortlist_length() {
             Some(length) => self.by_signs(&pass, length, best),
             None => self.by_bytes(&pass, best),
@@ -81,20 +81,20 @@ impl<'a> Candidates<'a> {
 
     /// How many rows to take on from the signs; `None` where bytes are to be read of all.
     fn shortlist_length(&self) -> Option<usize> {
-        let options = self.search.options;
+        let Search { exactness, shortlist, .. } = *self.search.search;
         let (_, [longest, shortest]) = self.codes.extremes();
-        if options.exactness == Exactness::Exact {
+        if exactness == Exactness::Exact {
             return None;
         }
-        if options.shortlist.is_some() {
-            return options.shortlist;
+        if shortlist.is_some() {
+            return shortlist;
         }
         if longest > UNEVEN * shortest {
             return None;
         }
-        let length = match options.exactness {
-            Exactness::Fast => 200.max(options.limit.saturating_mul(10)),
-            _ => 2000.max(options.limit.saturating_mul(50)),
+        let length = match exactness {
+            Exactness::Fast => 200.max(self.search.limit.saturating_mul(10)),
+            _ => 2000.max(self.search.limit.saturating_mul(50)),
         };
         let rows = self.codes.len() - self.codes.dead();
         (rows > FEW_ROWS && length < rows / 8).then_some(length)
@@ -103,9 +103,9 @@ impl<'a> Candidates<'a> {
     /// Reads the bytes of all rows, and further ones until nothing better can be there.
     fn by_bytes(&self, pass: &Pass<'_>, best: &mut [TopK]) -> Result<(), Failure> {
         let mut open: Vec<usize> = (0..best.len()).collect();
-        let mut list = FIRST_LIST.max(match self.search.options.min_score {
+        let mut list = FIRST_LIST.max(match self.search.min_score {
             Some(_) => 0,
-            None => 4 * self.search.options.limit,
+            None => 4 * self.search.limit,
         });
         while !open.is_empty() {
             let queries: Vec<_> =
@@ -188,7 +188,7 @@ impl<'a> Candidates<'a> {
             .prepare_cached("SELECT vector, checksum FROM vectors WHERE row = ?1")
             .map_err(|e| self.search.store.fail(e))?;
         for candidate in &candidates[..candidates.len().min(most)] {
-            if candidate.score + bound < best.threshold().max(self.search.least()) {
+            if candidate.score + bound < best.threshold(0).max(self.search.least()) {
                 return Ok(Outcome::Proven);
             }
             let row = self.codes.row_at(candidate.row)?;

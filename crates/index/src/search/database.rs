@@ -6,13 +6,13 @@ use hpd_kernels::{TopK, dots};
 use rayon::prelude::*;
 use rusqlite::Row;
 
-use super::Search;
+use super::ByVectors;
 use crate::explain::damaged;
 
 /// Numbers scored at once: a block stays in the second-level cache while every query passes over it.
 const BLOCK_NUMBERS: usize = 1 << 17;
 
-impl Search<'_> {
+impl ByVectors<'_> {
     /// Scores every row behind `row` for every query.
     pub(super) fn scan(&self, row: u64, best: &mut [TopK]) -> Result<()> {
         let fail = |e| self.store.fail(e);
