@@ -83,8 +83,11 @@ pub trait Query: Sized {
     );
 }
 
-/// Some rows in some order: a run of neighbours ([`Range`]) or a list.
+/// Some rows in some order: a [`Run`] of neighbours or a list. They ascend where a scan picks them.
 pub trait Pick: Copy {
+    /// Whether each row is followed by its neighbour.
+    const NEIGHBOURS: bool;
+
     /// How many.
     fn count(self) -> usize;
 
@@ -93,6 +96,8 @@ pub trait Pick: Copy {
 }
 
 impl Pick for &[usize] {
+    const NEIGHBOURS: bool = false;
+
     #[inline(always)]
     fn count(self) -> usize {
         self.len()
@@ -114,6 +119,8 @@ pub struct Run {
 }
 
 impl Pick for Run {
+    const NEIGHBOURS: bool = true;
+
     #[inline(always)]
     fn count(self) -> usize {
         self.count

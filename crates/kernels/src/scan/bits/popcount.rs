@@ -8,7 +8,7 @@ const BLOCK: usize = 64;
 
 /// Scores of all picked rows.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "popcnt")]
+#[target_feature(enable = "popcnt,avx2")]
 pub(super) fn scores<P: Pick>(query: &BitQuery, rows: BitRows<'_>, picked: P, scores: &mut [f32]) {
     of_width(query, rows, picked, scores);
 }
