@@ -14,6 +14,7 @@
 //!
 //! A row's score is the same bits wherever the row stands, whichever rows and queries it is scored with and whether
 //! it was listed or run over. Scores of bytes and of bits are also the same at every level: their sums are whole numbers.
+//! On ARM bytes and bits have the portable code, since no machine was at hand on which kernels for it could have been run.
 //!
 //! # Cost
 //! One pass over the rows that count, at the speed at which one core reads memory; memory for a block of scores a query.

@@ -13,7 +13,7 @@ use std::arch::x86_64::{
     _mm256_unpackhi_epi8, _mm256_unpackhi_epi16, _mm256_unpacklo_epi8, _mm256_unpacklo_epi16,
 };
 
-use super::{BitQuery, BitRows};
+use super::{BitQuery, BitRows, rows_ahead};
 use crate::scan::Pick;
 
 /// Bytes of a row that are turned over together.
@@ -67,6 +67,7 @@ pub(super) fn scores<P: Pick>(
     let mut copied = vec![0; ROWS * stride];
     for (block, scores) in scores.chunks_mut(ROWS).enumerate() {
         let start = block * ROWS;
+        rows_ahead::<P>(rows, picked.row(start), ROWS);
         let of_block = if P::NEIGHBOURS && words == stride && scores.len() == ROWS {
             &rows.words[picked.row(start) * words..][..ROWS * words]
         } else {
