@@ -14,6 +14,7 @@
 //!
 //! A row's score is the same bits wherever the row stands, whichever rows and queries it is scored with and whether
 //! it was listed or run over. Scores of bytes and of bits are also the same at every level: their sums are whole numbers.
+//! On ARM bytes and bits have the portable code, since no machine was at hand on which kernels for it could have been run.
 //!
 //! # Cost
 //! One pass over the rows that count, at the speed at which one core reads memory; memory for a block of scores a query.
@@ -83,8 +84,11 @@ pub trait Query: Sized {
     );
 }
 
-/// Some rows in some order: a run of neighbours ([`Range`]) or a list.
+/// Some rows in some order: a [`Run`] of neighbours or a list. They ascend where a scan picks them.
 pub trait Pick: Copy {
+    /// Whether each row is followed by its neighbour.
+    const NEIGHBOURS: bool;
+
     /// How many.
     fn count(self) -> usize;
 
@@ -93,6 +97,8 @@ pub trait Pick: Copy {
 }
 
 impl Pick for &[usize] {
+    const NEIGHBOURS: bool = false;
+
     #[inline(always)]
     fn count(self) -> usize {
         self.len()
@@ -114,6 +120,8 @@ pub struct Run {
 }
 
 impl Pick for Run {
+    const NEIGHBOURS: bool = true;
+
     #[inline(always)]
     fn count(self) -> usize {
         self.count

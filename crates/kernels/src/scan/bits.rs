@@ -68,6 +68,18 @@ impl<'a> BitRows<'a> {
     }
 }
 
+/// Asks for as many rows as are read now, some way behind them, where rows are read in a row: the memory's own foresight
+/// ends with every page, and pages of short rows are soon through.
+#[inline(always)]
+fn rows_ahead<P: Pick>(rows: BitRows<'_>, row: usize, count: usize) {
+    const AHEAD: usize = 4096;
+    if P::NEIGHBOURS {
+        let at =
+            rows.words.as_ptr().wrapping_add(row * rows.words_of_row()).wrapping_byte_add(AHEAD);
+        prefetch(at, count * rows.stride());
+    }
+}
+
 impl Rows for BitRows<'_> {
     fn len(self) -> usize {
         self.words.len() / self.words_of_row()

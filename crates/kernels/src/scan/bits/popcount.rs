@@ -1,6 +1,6 @@
 //! Weighted counts by `popcnt`, row by row.
 
-use super::{BitQuery, BitRows};
+use super::{BitQuery, BitRows, rows_ahead};
 use crate::scan::Pick;
 
 /// Counts that become scores together.
@@ -8,7 +8,7 @@ const BLOCK: usize = 64;
 
 /// Scores of all picked rows.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "popcnt")]
+#[target_feature(enable = "popcnt,avx2")]
 pub(super) fn scores<P: Pick>(query: &BitQuery, rows: BitRows<'_>, picked: P, scores: &mut [f32]) {
     of_width(query, rows, picked, scores);
 }
@@ -44,11 +44,12 @@ fn signs<P: Pick, const W: usize>(
     scores: &mut [f32],
 ) {
     let signs: &[u64; W] = query.planes.first_chunk().expect("a plane of signs has W words");
-    let rows = rows.words.as_chunks::<W>().0;
+    let whole = rows.words.as_chunks::<W>().0;
     let mut counts = [0; BLOCK];
     for (block, scores) in scores.chunks_mut(BLOCK).enumerate() {
+        rows_ahead::<P>(rows, picked.row(block * BLOCK), BLOCK);
         for (i, count) in counts[..scores.len()].iter_mut().enumerate() {
-            *count = distance(&rows[picked.row(block * BLOCK + i)], signs);
+            *count = distance(&whole[picked.row(block * BLOCK + i)], signs);
         }
         for (score, count) in scores.iter_mut().zip(counts) {
             *score = query.score_of(count);

@@ -6,14 +6,14 @@
 //! times sixteen such bytes as 16 bits.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_epi8, _mm256_add_epi16,
-    _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castsi128_si256, _mm256_castsi256_si128,
+    __m256i, _mm_loadu_si128, _mm256_add_epi8, _mm256_add_epi16, _mm256_and_si256,
+    _mm256_broadcastsi128_si256, _mm256_castsi128_si256, _mm256_castsi256_si128,
     _mm256_extracti128_si256, _mm256_inserti128_si256, _mm256_set1_epi8, _mm256_setzero_si256,
     _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_sub_epi16,
     _mm256_unpackhi_epi8, _mm256_unpackhi_epi16, _mm256_unpacklo_epi8, _mm256_unpacklo_epi16,
 };
 
-use super::{BitQuery, BitRows};
+use super::{BitQuery, BitRows, rows_ahead};
 use crate::scan::Pick;
 
 /// Bytes of a row that are turned over together.
@@ -63,28 +63,34 @@ pub(super) fn scores<P: Pick>(
     picked: P,
     scores: &mut [f32],
 ) {
-    let last = picked.count().saturating_sub(1);
+    let (words, stride) = (rows.words_of_row(), 2 * table.0.len());
+    let mut copied = vec![0; ROWS * stride];
     for (block, scores) in scores.chunks_mut(ROWS).enumerate() {
-        // Where rows end within a block, the last of them fills it up.
-        let mut of_block = [&[][..]; ROWS];
-        for (r, row) in of_block.iter_mut().enumerate() {
-            *row = rows.row(picked.row((block * ROWS + r).min(last)));
-        }
-        for (score, count) in scores.iter_mut().zip(count(table, &of_block)) {
+        let start = block * ROWS;
+        rows_ahead::<P>(rows, picked.row(start), ROWS);
+        let of_block = if P::NEIGHBOURS && words == stride && scores.len() == ROWS {
+            &rows.words[picked.row(start) * words..][..ROWS * words]
+        } else {
+            for (i, copy) in copied.chunks_exact_mut(stride).take(scores.len()).enumerate() {
+                copy[..words].copy_from_slice(rows.row(picked.row(start + i)));
+            }
+            &copied
+        };
+        for (score, count) in scores.iter_mut().zip(count(table, of_block)) {
             *score = query.score_of(count);
         }
     }
 }
 
-/// The weighted count of each row.
+/// The weighted count of each row, `[ROWS, 2 · pieces]` words.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn count(table: &Table, rows: &[&[u64]; ROWS]) -> [u32; ROWS] {
+fn count(table: &Table, rows: &[u64]) -> [u32; ROWS] {
     let mut counts = [0; ROWS];
     for (group, entries) in table.0.chunks(PIECES).enumerate() {
         let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for (piece, entries) in entries.iter().enumerate() {
-            let columns = turned(rows, group * PIECES + piece);
+            let columns = turned(rows, table.0.len(), group * PIECES + piece);
             for (column, entry) in columns.iter().zip(entries) {
                 let counted = look_up(*column, entry);
                 // The even bytes of this are too much by 256 times the odd ones.
@@ -100,29 +106,19 @@ fn count(table: &Table, rows: &[&[u64]; ROWS]) -> [u32; ROWS] {
     counts
 }
 
-/// The sixteen bytes of a row's piece, zeros where the row ends before.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn bytes(row: &[u64], piece: usize) -> __m128i {
-    let words = &row[2 * piece..];
-    if words.len() >= 2 {
-        // SAFETY: two words are sixteen bytes.
-        return unsafe { _mm_loadu_si128(words.as_ptr().cast()) };
-    }
-    assert!(!words.is_empty(), "a table is no longer than its rows");
-    // SAFETY: a word is eight bytes.
-    unsafe { _mm_loadl_epi64(words.as_ptr().cast()) }
-}
-
 /// Vector `i` has byte `i` of a piece of all rows.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn turned(rows: &[&[u64]; ROWS], piece: usize) -> [__m256i; BYTES] {
-    // Loops where closures would do: those are not sure to be compiled with the function's instructions.
+fn turned(rows: &[u64], pieces: usize, piece: usize) -> [__m256i; BYTES] {
+    assert!(rows.len() == ROWS * 2 * pieces && piece < pieces, "rows of whole pieces");
+    let at = |r: usize| {
+        // SAFETY: row `r` has `pieces` pieces of two words, checked above; `r < ROWS` below.
+        unsafe { _mm_loadu_si128(rows.as_ptr().add(2 * (r * pieces + piece)).cast()) }
+    };
+    // A loop where a closure for an array would do: that is not sure to be compiled with the function's instructions.
     let mut vectors = [_mm256_setzero_si256(); BYTES];
     for (r, vector) in vectors.iter_mut().enumerate() {
-        let low = _mm256_castsi128_si256(bytes(rows[r], piece));
-        *vector = _mm256_inserti128_si256::<1>(low, bytes(rows[r + BYTES], piece));
+        *vector = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(at(r)), at(r + BYTES));
     }
     // Of a byte's place, four bits are its vector and four its lane. Each time, the lane's highest bit becomes the
     // vector's lowest and the vector's highest the lane's lowest; after four times they have changed places.
