@@ -90,7 +90,7 @@ fn each_verb_says_what_it_did() {
     query prompt     the model's own
     document prompt  the model's own
     max seq length   the model's own
-    format           1
+    format           2
     created by       hpd [VERSION]
     complete         yes
     whole            yes
@@ -175,6 +175,36 @@ fn ids_to_delete_come_from_a_file_too() {
     let deleted = hpd(&["index", "delete", "--store", &store, "--ids", &file, "--json"]).stdout();
     assert_eq!(deleted, "{\"deleted\":2,\"documents\":1}\n");
     assert_eq!(ids(&store), ["spider"]);
+}
+
+#[test]
+fn a_filter_narrows_search_and_deletion() {
+    let (_shop, store) = notes();
+    let search =
+        |filter: &str| hpd(&["search", "--store", &store, "w1", "--json", "--filter", filter]);
+    let found = search("tag = 'animal' OR year > 2000").stdout();
+    assert!(found.lines().count() == 1 && found.contains("spider"), "{found}");
+    assert_eq!(search("tag = 'plant'").0.status.code(), Some(1));
+    let refused = search("tag == 'animal'");
+    assert_refused(&refused, &["cannot read the filter", "\n      ^", "hint: equality is one `=`"]);
+
+    let delete = |filter: &str| hpd(&["index", "delete", "--store", &store, "--filter", filter]);
+    assert_eq!(delete("tag EXISTS").stdout(), "1 deleted; 2 documents remain\n");
+    assert_eq!(delete("tag EXISTS").0.status.code(), Some(1));
+    assert_eq!(ids(&store), ["3", "storm"]);
+}
+
+#[test]
+fn hybrid_search_finds_the_very_word() {
+    let (_shop, store) = notes();
+    let hybrid = ["search", "--store", &store, "--hybrid", "--json", "-k", "1"];
+    for (query, id) in [("w51", "storm"), ("w103 NEAR(\"", "3"), ("w3*", "spider")] {
+        let found = hpd(&[&hybrid[..], &[query]].concat()).stdout();
+        let hit: Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(hit["id"], json!(id), "{query}");
+    }
+    let filtered = hpd(&[&hybrid[..], &["w51", "--filter", "tag = 'animal'"]].concat()).stdout();
+    assert!(filtered.contains("spider"), "{filtered}");
 }
 
 #[test]
@@ -280,7 +310,7 @@ fn a_newer_format_and_a_foreign_database_are_refused() {
     fs::write(&database, &bytes).unwrap();
     assert_refused(
         &hpd(&["search", "--store", &store, "w1"]),
-        &["has format 9", "formats up to 1"],
+        &["has format 9", "formats up to 2"],
     );
     bytes[71] ^= 1;
     fs::write(&database, &bytes).unwrap();

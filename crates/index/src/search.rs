@@ -17,6 +17,9 @@ use crate::{Filter, Fusion, RowSet, Store, checksum, text_search};
 /// Numbers scored at once: a block stays in the second-level cache while every query passes over it.
 const BLOCK_NUMBERS: usize = 1 << 17;
 
+/// Rows beyond are taken for damage: a bitmap up to here is a gigabyte.
+const LARGEST_ROW: u64 = 1 << 33;
+
 /// Hits that are given when nobody says how many.
 pub const DEFAULT_LIMIT: usize = 10;
 
@@ -105,7 +108,11 @@ impl Store {
             let mut rows = find.query(params_from_iter(parameters))?;
             let mut matching = RowSet::default();
             while let Some(row) = rows.next()? {
-                matching.insert(row.get(0)?);
+                let row: u64 = row.get(0)?;
+                if row > LARGEST_ROW {
+                    return Err(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX));
+                }
+                matching.insert(row);
             }
             Ok(matching)
         };
@@ -127,13 +134,14 @@ impl Store {
                 "{vectors} queries need as many texts, found {texts}"
             )));
         }
-        let Search { limit, fusion, .. } = search;
-        let by_vectors = self.scan(snapshot, queries, fusion.depth, allowed)?;
+        let depth = search.fusion.depth.max(search.limit);
+        let fusion = Fusion { depth, ..search.fusion };
+        let by_vectors = self.scan(snapshot, queries, depth, allowed)?;
         let fuse = |(by_vectors, words): (Vec<Scored>, &&str)| {
             interrupt::check("nothing was changed")?;
-            let by_words = text_search::best(snapshot, words, fusion.depth, allowed)
+            let by_words = text_search::best(snapshot, words, depth, allowed)
                 .map_err(|e| explain("search", &self.folder, e))?;
-            Ok(fusion.fuse(&by_vectors, &by_words, *limit))
+            Ok(fusion.fuse(&by_vectors, &by_words, search.limit))
         };
         by_vectors.into_iter().zip(words).map(fuse).collect()
     }
