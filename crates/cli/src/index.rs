@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use hpd_files::records::{Record, RecordOptions, Records, Source};
 use hpd_files::vectors::DocumentWriter;
 use hpd_files::{Error, Progress, Result};
-use hpd_index::{Compacted, Document, Durability, Indexed, Store, index_documents};
+use hpd_index::{Compacted, Document, Durability, Filter, Indexed, Store, index_documents};
 use serde::Serialize;
 
 use crate::Answer;
@@ -30,8 +30,8 @@ enum Deed {
     /// Add documents; one whose id is there already is replaced
     #[command(after_help = ADD_HELP)]
     Add(AddArguments),
-    /// Delete documents by id
-    #[command(after_help = "Exit status: 0 some were there, 1 none was there, 2 error.")]
+    /// Delete documents by id, or all that match a filter
+    #[command(after_help = DELETE_HELP)]
     Delete(DeleteArguments),
     /// Give back the room of what was deleted, and derive the codes anew
     #[command(after_help = COMPACT_HELP)]
@@ -85,6 +85,14 @@ named by the fingerprint of its contents: adding it again changes nothing, and a
 A document whose text is in the store already is not embedded again. What was added is safe on disk in steps
 of 512 documents; if the command was stopped, run it again: it goes on.";
 
+const DELETE_HELP: &str = "\
+Examples:
+  hpd index delete --store notes.hpd spider storm
+  hpd index delete --store notes.hpd --filter \"year < 1990 OR source = 'draft'\"
+
+`hpd search --help` tells how filters are written.
+Exit status: 0 some were there, 1 none was there, 2 error.";
+
 /// What changes survive, for every verb that makes some.
 #[derive(Args, Debug)]
 struct DurabilityArguments {
@@ -137,11 +145,14 @@ struct DeleteArguments {
     #[arg(long, short, value_name = "DIR")]
     store: PathBuf,
     /// Ids of the documents
-    #[arg(value_name = "ID", required_unless_present = "ids")]
+    #[arg(value_name = "ID", required_unless_present_any = ["ids", "filter"])]
     id: Vec<String>,
     /// File with one id a line; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with = "id")]
     ids: Option<PathBuf>,
+    /// All documents whose metadata matches
+    #[arg(long, value_name = "FILTER", conflicts_with_all = ["id", "ids"])]
+    filter: Option<String>,
     #[command(flatten)]
     durability: DurabilityArguments,
 }
@@ -301,18 +312,20 @@ impl Report {
 }
 
 fn delete(arguments: &DeleteArguments, terminal: &Terminal) -> Result<Answer> {
+    let filter = arguments.filter.as_deref().map(str::parse::<Filter>).transpose()?;
     let mut store = Store::open(&arguments.store)?;
     store.set_durability(arguments.durability.durability)?;
-    let ids = match &arguments.ids {
-        Some(file) => ids_in(file)?,
-        None => arguments.id.clone(),
+    let (deleted, asked) = if let Some(filter) = &filter {
+        (store.delete_matching(filter)?, String::new())
+    } else {
+        let ids = arguments.ids.as_deref().map_or_else(|| Ok(arguments.id.clone()), ids_in)?;
+        (store.delete(&ids)?, format!(" of {}", ids.len()))
     };
-    let deleted = store.delete(&ids)?;
     let documents = store.len()?;
     terminal.print(&if terminal.json {
         serde_json::json!({"deleted": deleted, "documents": documents}).to_string()
     } else {
-        format!("{deleted} of {} deleted; {documents} documents remain", ids.len())
+        format!("{deleted}{asked} deleted; {documents} documents remain")
     })?;
     Ok(if deleted == 0 { Answer::No } else { Answer::Yes })
 }

@@ -178,6 +178,36 @@ fn ids_to_delete_come_from_a_file_too() {
 }
 
 #[test]
+fn a_filter_narrows_search_and_deletion() {
+    let (_shop, store) = notes();
+    let search =
+        |filter: &str| hpd(&["search", "--store", &store, "w1", "--json", "--filter", filter]);
+    let found = search("tag = 'animal' OR year > 2000").stdout();
+    assert!(found.lines().count() == 1 && found.contains("spider"), "{found}");
+    assert_eq!(search("tag = 'plant'").0.status.code(), Some(1));
+    let refused = search("tag == 'animal'");
+    assert_refused(&refused, &["cannot read the filter", "\n      ^", "hint: equality is one `=`"]);
+
+    let delete = |filter: &str| hpd(&["index", "delete", "--store", &store, "--filter", filter]);
+    assert_eq!(delete("tag EXISTS").stdout(), "1 deleted; 2 documents remain\n");
+    assert_eq!(delete("tag EXISTS").0.status.code(), Some(1));
+    assert_eq!(ids(&store), ["3", "storm"]);
+}
+
+#[test]
+fn hybrid_search_finds_the_very_word() {
+    let (_shop, store) = notes();
+    let hybrid = ["search", "--store", &store, "--hybrid", "--json", "-k", "1"];
+    for (query, id) in [("w51", "storm"), ("w103 NEAR(\"", "3"), ("w3*", "spider")] {
+        let found = hpd(&[&hybrid[..], &[query]].concat()).stdout();
+        let hit: Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(hit["id"], json!(id), "{query}");
+    }
+    let filtered = hpd(&[&hybrid[..], &["w51", "--filter", "tag = 'animal'"]].concat()).stdout();
+    assert!(filtered.contains("spider"), "{filtered}");
+}
+
+#[test]
 fn lines_of_text_are_named_by_what_they_say() {
     let (shop, store) = notes();
     let first = shop.write("first.txt", b"w5 w6\n\n  \nw7 w8\nw5 w6\n");

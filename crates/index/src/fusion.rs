@@ -12,7 +12,7 @@ pub struct Fusion {
     pub method: FusionMethod,
     /// Weight of the words beside the vectors: 0 is vectors alone, 1 is words alone.
     pub words_weight: f32,
-    /// Hits of each ranking that are looked at.
+    /// Hits of each ranking that are looked at; a search looks at as many as it is to give at least.
     pub depth: usize,
 }
 
@@ -35,7 +35,7 @@ pub enum FusionMethod {
 /// Chosen on the development sets; bench/README.md has the grid.
 impl Default for Fusion {
     fn default() -> Self {
-        Self { method: FusionMethod::RelativeScore, words_weight: 0.3, depth: 100 }
+        Self { method: FusionMethod::RelativeScore, words_weight: 0.4, depth: 100 }
     }
 }
 

@@ -27,6 +27,9 @@ use crate::{Filter, Fusion, RowSet, Store, checksum, schema, text_search};
 use candidates::Candidates;
 pub(crate) use database::row_and_bytes;
 
+/// Rows beyond are taken for damage: a bitmap up to here is a gigabyte.
+const LARGEST_ROW: u64 = 1 << 33;
+
 /// Hits that are given when nobody says how many.
 pub const DEFAULT_LIMIT: usize = 10;
 
@@ -217,6 +220,7 @@ impl Store {
             let message = format!("{vectors} queries need as many texts, found {texts}");
             return Err(Error::mismatch(message).into());
         }
+        let fusion = Fusion { depth: fusion.depth.max(limit), ..fusion };
         let by_vectors = ByVectors { limit: fusion.depth, min_score: None, ..by_vectors };
         let fuse = |(by_vectors, words): (Vec<Scored>, &&str)| {
             interrupt::check("nothing was changed")?;
@@ -237,7 +241,11 @@ impl Store {
             let mut rows = find.query(params_from_iter(parameters))?;
             let mut matching = RowSet::default();
             while let Some(row) = rows.next()? {
-                matching.insert(row.get(0)?);
+                let row: u64 = row.get(0)?;
+                if row > LARGEST_ROW {
+                    return Err(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX));
+                }
+                matching.insert(row);
             }
             Ok(matching)
         };

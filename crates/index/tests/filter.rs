@@ -288,6 +288,19 @@ fn words_are_those_of_the_documents_whatever_was_replaced_and_deleted() {
 }
 
 #[test]
+fn a_row_beyond_all_memory_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder, &[document("a", "one")]);
+    let database = rusqlite::Connection::open(folder.path().join("s.hpd/store.sqlite")).unwrap();
+    let sql = "PRAGMA foreign_keys = OFF; UPDATE metadata SET row = 9223372036854775807";
+    database.execute_batch(sql).unwrap();
+    let filter = "words EXISTS".parse().unwrap();
+    let search = Search { filter: Some(&filter), ..Search::default() };
+    let refused = store.search_with(&matrix(&[[0.0; DIM]]), &search).unwrap_err();
+    assert!(refused.to_string().contains("is damaged"), "{refused}");
+}
+
+#[test]
 fn a_text_is_needed_for_each_query() {
     let folder = tempfile::tempdir().unwrap();
     let store = new_store(&folder, &[document("a", "one")]);
