@@ -13,6 +13,7 @@ use std::ops::Range;
 use super::{Pick, Query, Rows, prefetch};
 use crate::Level;
 use crate::kernel::kernel;
+#[cfg(target_arch = "x86_64")]
 use crate::level::Instructions;
 
 /// Widest row that a [`ByteQuery`] takes.
@@ -161,6 +162,7 @@ fn nearest(x: f32) -> i8 {
 ///
 /// A score is the dot product of the query and the row, both as rounded.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only the steps are read there"))]
 pub struct ByteQuery {
     /// `[dim]`
     steps: Vec<i16>,
@@ -334,6 +336,34 @@ fn tiles_of<P: Pick, const R: usize, const Q: usize>(
                 Some(scores) => *scores = of_tile,
                 None => scores.iter_mut().zip(of_tile).for_each(|(score, found)| *score = found),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What VNNI adds up, also where no CPU with it runs this.
+        #[test]
+        fn unsigned_codes_times_two_bytes_less_the_surplus_are_codes_times_steps(
+            pairs in prop::collection::vec((any::<i8>(), -32_512_i16..=32_512), 1..200),
+        ) {
+            let steps: Vec<i16> = pairs.iter().map(|pair| pair.1).collect();
+            let query = ByteQuery::from_steps(steps, 1.0);
+            let (mut high, mut low, mut expected) = (0_i32, 0_i32, 0_i32);
+            for (j, (code, step)) in pairs.iter().enumerate() {
+                let code = i32::from(*code);
+                high = high.wrapping_add((code + 128) * i32::from(query.high[j]));
+                low = low.wrapping_add((code + 128) * i32::from(query.low[j]));
+                expected = expected.wrapping_add(code * i32::from(*step));
+            }
+            let sum = high.wrapping_shl(8).wrapping_add(low).wrapping_sub(query.surplus);
+            prop_assert_eq!(sum, expected);
+            prop_assert!(query.high[pairs.len()..].iter().chain(&query.low[pairs.len()..]).all(|byte| *byte == 0));
         }
     }
 }
