@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p hpd-index --example store_speed -- [DOCUMENTS] [DIM] [FOLDER]`
 //!
+//! A folder that is named is kept; where it holds a store already, nothing is added and the rest is measured.
+//!
 //! Vectors are random points of a sphere around random centres, so that near ones exist, as they do among sentences.
 //! Searches are one query at a time on one thread, warm unless it says cold; recall compares with the exact search.
 #![allow(clippy::unwrap_used, reason = "an example may panic")]
@@ -23,12 +25,14 @@ fn main() {
     let number = |i: usize, default| arguments.get(i).map_or(default, |n| n.parse().unwrap());
     let (documents, dim) = (number(0, 100_000), number(1, 128));
     let scratch = std::env::temp_dir().join(format!("store-speed-{}", std::process::id()));
-    let folder = arguments.get(2).map_or(scratch, PathBuf::from);
+    let folder = arguments.get(2).map_or(scratch.clone(), PathBuf::from);
     // One thread for searches; codes are written on as many as there are.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let points = Points::new(dim);
 
-    add(&folder, &points, documents);
+    if !folder.exists() {
+        add(&folder, &points, documents);
+    }
     rebuild(&folder, documents);
     report_size(&folder, documents);
     let queries: Vec<Vec<f32>> = (0..QUERIES).map(|i| points.point(usize::MAX - i)).collect();
@@ -44,7 +48,7 @@ fn main() {
         }
         search_together(&store, &queries);
     });
-    fs::remove_dir_all(&folder).unwrap();
+    let _ = fs::remove_dir_all(&scratch);
 }
 
 /// Points around centres.

@@ -5,8 +5,9 @@
 //! the model that made them, never the model itself, so that it can be tested and used without one.
 //!
 //! Data passes as `Documents ─Indexing─> encode (given by the caller) ─Store::add─> SQLite` on the way in and
-//! `query vector ─Store::search─> Hits` on the way out. A search reads every vector that its [`Filter`] allows: it is
-//! exact. With the words of the query a second ranking is made, by BM25, and [`Fusion`] joins both. What a call to
+//! `query vector ─Store::search─> Hits` on the way out. A search reads codes, compact copies of the vectors that are
+//! derived from the database, and finds what comparing with every vector would find, unless less is enough
+//! ([`Exactness`]). With the words of the query a second ranking is made, by BM25, and [`Fusion`] joins both. What a call to
 //! [`Store::add`] or [`Store::delete`] has answered survives `kill -9` and a power cut.
 
 mod change;
