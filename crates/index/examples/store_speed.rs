@@ -85,8 +85,8 @@ fn gaussian(seed: u64, dim: usize) -> Vec<f32> {
         let uniform = |bits: u64| (bits & 0xffff) as f32 / 65_536.0;
         (0..4).map(|i| uniform(state >> (16 * i))).sum::<f32>() - 2.0
     };
-    (0..8).for_each(|_| drop(number()));
-    (0..dim).map(|_| number()).collect()
+    // The first ones still look like the seed.
+    (0..8 + dim).map(|_| number()).skip(8).collect()
 }
 
 fn add(folder: &Path, points: &Points, documents: usize) {

@@ -33,12 +33,12 @@ impl Store {
     }
 
     fn whole(&self, row: &Row<'_>) -> Result<(Document, Vec<f32>)> {
-        let read = || -> rusqlite::Result<(String, String, String, Vec<u8>, [i64; 3])> {
-            let checksums = [row.get(4)?, row.get(5)?, row.get(6)?];
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, checksums))
-        };
-        let (id, text, fields, bytes, checksums) =
-            read().map_err(|e| explain("read", &self.folder, e))?;
+        let strings = || Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let (id, text, fields): (String, String, String) =
+            strings().map_err(|e| explain("read", &self.folder, e))?;
+        let rest = || Ok((row.get(3)?, [row.get(4)?, row.get(5)?, row.get(6)?]));
+        let (bytes, checksums): (Vec<u8>, [i64; 3]) =
+            rest().map_err(|e| explain("read", &self.folder, e))?;
         let contents = [
             checksum::of(&[id.as_bytes(), text.as_bytes()]),
             checksum::of(&[fields.as_bytes()]),
