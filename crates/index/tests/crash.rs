@@ -36,7 +36,7 @@ fn change(n: u64) -> Change {
     let id = |i: u64| format!("id {}", (n * 7 + i * 13) % IDS);
     match n % 8 {
         3 | 6 => Change::Delete((0..20).map(id).collect()),
-        7 if n % 5 == 0 => Change::Compact,
+        7 if n.is_multiple_of(5) => Change::Compact,
         _ => Change::Add((0..40).map(|i| (id(i), format!("text {n} {i}"))).collect()),
     }
 }
