@@ -42,11 +42,11 @@ pub enum Exactness {
     /// What comparing with every vector finds. Reads the vectors in 8 bits and looks up all that could be among the
     /// best, going by a bound on what rounding to 8 bits cost.
     Exact,
-    /// Of the best ten, one in a thousand or so may be missed. Reads one bit a number, then compares the best few
+    /// Of the best ten, one or two in a thousand may be missed (a million clustered vectors of 128 numbers). Reads one bit a number, then compares the best few
     /// thousand in 8 bits.
     #[default]
     High,
-    /// The same with a few hundred: one in a hundred or so may be missed.
+    /// The same with a few hundred: three or four in a hundred may be missed.
     Fast,
 }
 

@@ -69,7 +69,8 @@ impl<'a> Pass<'a> {
             Ok::<_, Damaged>(best)
         };
         let blocks = self.codes.blocks();
-        let piece = blocks.div_ceil(4 * rayon::current_num_threads()).max(8);
+        // Each piece begins with nothing kept, so few pieces offer few rows in vain.
+        let piece = blocks.div_ceil(rayon::current_num_threads()).max(8);
         let best = (0..blocks)
             .into_par_iter()
             .with_min_len(piece)
