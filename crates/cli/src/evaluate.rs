@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hpd_encoder::{Arithmetic, Model};
-use hpd_eval::evaluation::{Variant, evaluate, fit_pca};
+use hpd_eval::evaluation::{Variant, WordRankings, evaluate, fit_pca};
 use hpd_eval::pca::Center;
 use hpd_eval::report::{ModelResults, Results, table};
 use hpd_eval::tasks::{self, Data, Loaded, Task};
 use hpd_files::records::{RecordOptions, Records, Source};
 use hpd_files::{Error, Progress, Result, atomic};
+use hpd_index::Fusion;
 
 use crate::Answer;
 use crate::arguments::ModelArguments;
@@ -38,6 +39,9 @@ pub(crate) struct Arguments {
     /// Retrieval: one set in BEIR's shape (corpus.jsonl, queries.jsonl, qrels/), or a folder of such sets
     #[arg(long, value_name = "DIR")]
     retrieval: Option<PathBuf>,
+    /// Add a row for BM25, which ranks by words, and one for each model's ranking joined with it as in `hpd search --hybrid`
+    #[arg(long, requires = "retrieval")]
+    hybrid: bool,
     /// Only these tasks, by file or folder name [default: all that have the split]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     tasks: Vec<String>,
@@ -83,6 +87,7 @@ Examples:
   hpd evaluate --model teacher --model student --sts sts/ --tasks stsb,sickr
   hpd evaluate --model teacher --model student --sts sts/ --pca 128 --pca-sentences train.txt.gz
   hpd evaluate --model student --sts sts/ --split dev --limit 200
+  hpd evaluate --model student --retrieval retrieval/ --hybrid
 
 Sentence similarity is Spearman of cosine and gold over all pairs of a file. Retrieval scores every
 document against every query by cosine; a document's text is its title, a space and its text.";
@@ -90,10 +95,13 @@ document against every query by cosine; a document's text is its title, a space 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     refuse_existing_output(arguments)?;
     let tasks = load_tasks(arguments, terminal)?;
+    let words = arguments.hybrid.then(|| WordRankings::of(&tasks, Fusion::default(), terminal));
+    let words = words.transpose()?;
     let mut rows = Vec::new();
     for name in &arguments.models {
-        rows.extend(evaluate_model(name, arguments, &tasks, terminal)?);
+        rows.extend(evaluate_model(name, arguments, &tasks, words.as_ref(), terminal)?);
     }
+    rows.extend(words.map(|words| words.row().clone()));
     let results = Results::new(rows, arguments.limit.map(NonZeroUsize::get));
     if let Some(path) = &arguments.output {
         atomic::write(path, (json(&results)? + "\n").as_bytes())?;
@@ -154,12 +162,13 @@ fn evaluate_model(
     name: &str,
     arguments: &Arguments,
     tasks: &[Loaded],
+    words: Option<&WordRankings>,
     terminal: &Terminal,
 ) -> Result<Vec<ModelResults>> {
     let model = open(name, arguments, terminal)?;
     let short_name = short_name(name, &arguments.models);
     let variants = variants(&model, &short_name, arguments, terminal)?;
-    let rows = evaluate(&model, &short_name, name, tasks, &variants, terminal)?;
+    let rows = evaluate(&model, &short_name, name, tasks, &variants, words, terminal)?;
     if let Some(row) = rows.first().filter(|row| row.truncated > 0) {
         let (truncated, texts, length) = (row.truncated, row.texts, row.max_seq_length);
         let message = format!("{truncated} of {texts} texts were cut at {length} tokens");

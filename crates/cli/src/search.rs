@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hpd_files::records::{Record, Records, Source};
 use hpd_files::{Error, Result, interrupt};
-use hpd_index::{DEFAULT_LIMIT, Hit, Store};
+use hpd_index::{DEFAULT_LIMIT, Exactness, Filter, Hit, Search, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
@@ -34,9 +34,18 @@ pub(crate) struct Arguments {
     /// How many hits to give for each query
     #[arg(long, short = 'k', alias = "top-k", value_name = "N", default_value_t = DEFAULT_LIMIT)]
     limit: usize,
+    /// Only documents whose metadata matches, such as `lang = 'en' AND year >= 1990`; see below
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
+    /// Rank by the words of query and documents too (BM25), and join both rankings; scores are then from 0 to 1
+    #[arg(long)]
+    hybrid: bool,
     /// Leave out hits that score less; scores are cosines, from -1 to 1
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     min_score: Option<f32>,
+    /// How sure to be that nothing nearer is missed: exact, high or fast; see below
+    #[arg(long, value_name = "EXACTNESS", default_value_t)]
+    exactness: Exactness,
     /// Queries to answer: text lines, .jsonl, .csv, .tsv or .parquet, each also with .gz; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with = "query")]
     queries: Option<PathBuf>,
@@ -48,6 +57,20 @@ const AFTER_HELP: &str = "\
 Examples:
   hpd search --store notes.hpd 'the fear of spiders'
   hpd search --store notes.hpd --queries questions.txt --limit 3 --json
+  hpd search --store notes.hpd 'error E0502' --hybrid --filter \"lang = 'en' AND year >= 1990\"
+
+A filter compares fields of the metadata with strings in quotes, numbers, true, false or null:
+  lang = 'en'   year != 1990   year < 2000   <=  >  >=   year BETWEEN 1980 AND 1990
+  lang IN ('en', 'de')   tag EXISTS   tag IS NULL   author.name = 'Poe'   `odd name` = 1
+  NOT a, a AND b, a OR b, (a); also NOT IN, NOT BETWEEN, NOT EXISTS, IS NOT NULL
+Types are strict: 1 never equals '1'. An array matches when one of its elements does.
+!= and NOT are opposites, so they match documents without the field too.
+
+Scores and their order are exact whatever --exactness says; it tells how many hits may be missing:
+  exact  none, by proof; reads one byte a number of every document
+  high   one or two in a thousand of the best ten; reads one bit a number
+  fast   a few in a hundred; looks less closely at what comes near
+Stores of up to 20000 documents are always searched exactly.
 
 With --json each hit is a line with query, rank, score, id, text and metadata.
 Exit status: 0 there are hits, 1 there are none, 2 error.";
@@ -66,6 +89,7 @@ struct JsonHit<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
+    let filter = arguments.filter.as_deref().map(str::parse::<Filter>).transpose()?;
     let store = Store::open_read_only(&arguments.store.store)?;
     let mut encoder = StoreEncoder::for_store(&store, &arguments.store, terminal)?;
     let mut answer = Answer::No;
@@ -77,8 +101,15 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
         }
         let texts: Vec<&str> = batch.iter().map(|query| query.text.as_str()).collect();
         let vectors = encoder.encode_queries(&texts)?;
-        for (query, mut hits) in batch.iter().zip(store.search_all(&vectors, arguments.limit)?) {
-            hits.retain(|hit| arguments.min_score.is_none_or(|least| hit.score >= least));
+        let search = Search {
+            limit: arguments.limit,
+            filter: filter.as_ref(),
+            words: arguments.hybrid.then_some(&texts[..]),
+            min_score: arguments.min_score,
+            exactness: arguments.exactness,
+            ..Search::default()
+        };
+        for (query, hits) in batch.iter().zip(store.search_with(&vectors, &search)?) {
             if !hits.is_empty() {
                 answer = Answer::Yes;
             }

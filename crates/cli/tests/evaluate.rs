@@ -112,6 +112,19 @@ fn the_table_has_a_row_for_each_model_and_names_the_sets_of_every_mean() {
 }
 
 #[test]
+fn words_stand_beside_each_model_and_alone() {
+    let (_folder, path) = workplace();
+    let output = succeed(&path, "--model teacher --sts sts --retrieval retrieval --hybrid");
+    let table = stdout(&output);
+    let rows = |name: &str| table.lines().filter(|line| line.starts_with(name)).count();
+    // Words have no similarity.
+    assert_eq!((rows("teacher"), rows("teacher + BM25"), rows("BM25")), (7, 3, 3), "{table}");
+    // Each query is the text of its document.
+    assert!(table.contains("BM25               -  100.00  100.00"), "{table}");
+    refuse(&path, "--model teacher --sts sts --hybrid", "--retrieval");
+}
+
+#[test]
 fn results_say_what_was_measured_with_what_on_what() {
     let (_folder, path) = workplace();
     let sets = "--sts sts --retrieval retrieval";

@@ -90,7 +90,7 @@ fn each_verb_says_what_it_did() {
     query prompt     the model's own
     document prompt  the model's own
     max seq length   the model's own
-    format           1
+    format           2
     created by       hpd [VERSION]
     complete         yes
     whole            yes
@@ -175,6 +175,36 @@ fn ids_to_delete_come_from_a_file_too() {
     let deleted = hpd(&["index", "delete", "--store", &store, "--ids", &file, "--json"]).stdout();
     assert_eq!(deleted, "{\"deleted\":2,\"documents\":1}\n");
     assert_eq!(ids(&store), ["spider"]);
+}
+
+#[test]
+fn a_filter_narrows_search_and_deletion() {
+    let (_shop, store) = notes();
+    let search =
+        |filter: &str| hpd(&["search", "--store", &store, "w1", "--json", "--filter", filter]);
+    let found = search("tag = 'animal' OR year > 2000").stdout();
+    assert!(found.lines().count() == 1 && found.contains("spider"), "{found}");
+    assert_eq!(search("tag = 'plant'").0.status.code(), Some(1));
+    let refused = search("tag == 'animal'");
+    assert_refused(&refused, &["cannot read the filter", "\n      ^", "hint: equality is one `=`"]);
+
+    let delete = |filter: &str| hpd(&["index", "delete", "--store", &store, "--filter", filter]);
+    assert_eq!(delete("tag EXISTS").stdout(), "1 deleted; 2 documents remain\n");
+    assert_eq!(delete("tag EXISTS").0.status.code(), Some(1));
+    assert_eq!(ids(&store), ["3", "storm"]);
+}
+
+#[test]
+fn hybrid_search_finds_the_very_word() {
+    let (_shop, store) = notes();
+    let hybrid = ["search", "--store", &store, "--hybrid", "--json", "-k", "1"];
+    for (query, id) in [("w51", "storm"), ("w103 NEAR(\"", "3"), ("w3*", "spider")] {
+        let found = hpd(&[&hybrid[..], &[query]].concat()).stdout();
+        let hit: Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(hit["id"], json!(id), "{query}");
+    }
+    let filtered = hpd(&[&hybrid[..], &["w51", "--filter", "tag = 'animal'"]].concat()).stdout();
+    assert!(filtered.contains("spider"), "{filtered}");
 }
 
 #[test]
@@ -280,7 +310,7 @@ fn a_newer_format_and_a_foreign_database_are_refused() {
     fs::write(&database, &bytes).unwrap();
     assert_refused(
         &hpd(&["search", "--store", &store, "w1"]),
-        &["has format 9", "formats up to 1"],
+        &["has format 9", "formats up to 2"],
     );
     bytes[71] ^= 1;
     fs::write(&database, &bytes).unwrap();
@@ -302,6 +332,73 @@ fn what_is_not_whole_is_exit_status_1() {
     let said = String::from_utf8_lossy(&verified.0.stdout).into_owned();
     assert!(said.contains("not whole: row 3 of `documents` does not match its checksum"), "{said}");
     assert_refused(&hpd(&["search", "--store", &store, "w1"]), &["is damaged", "hint: "]);
+}
+
+#[test]
+fn a_store_is_kept_in_order() {
+    let (shop, store) = notes();
+    let many = shop.texts(3_000);
+    hpd(&["index", "add", "--store", &store, "--input", &many, "--durability", "normal"]).stdout();
+    let about = inspected(&store);
+    assert!(about["bytes_of_codes"].as_u64().unwrap() > 0, "{about}");
+    let verified = hpd(&["index", "verify", "--store", &store]).stdout();
+    assert_eq!(verified, "3003 documents, all whole\n");
+    assert!(hpd(&["index", "compact", "--store", &store]).stdout().contains(" before, "));
+
+    let codes = shop.path("notes.hpd/codes");
+    let mut bytes = fs::read(&codes).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&codes, bytes).unwrap();
+    let verified = hpd(&["index", "verify", "--store", &store, "--json"]);
+    assert_eq!(verified.0.status.code(), Some(1), "{}", verified.stderr());
+    hpd(&["search", "--store", &store, "w1 w2", "--exactness", "exact"]).stdout();
+    hpd(&["search", "--store", &store, "w1 w2", "--exactness", "exact"]).stdout();
+    hpd(&["index", "verify", "--store", &store]).stdout();
+    let refused = hpd(&["search", "--store", &store, "w1", "--exactness", "somewhat"]);
+    assert!(refused.stderr().contains("expected exact, high or fast"), "{}", refused.stderr());
+}
+
+#[test]
+fn documents_are_exported_with_their_vectors() {
+    let (shop, store) = notes();
+    let (lines, table) = (shop.name("notes.jsonl"), shop.name("notes.parquet"));
+    let refused = hpd(&["index", "export", "--store", &store, "--output", &lines]);
+    assert_refused(&refused, &["there already", "--overwrite"]);
+    hpd(&["index", "export", "--store", &store, "--output", &lines, "--overwrite"]).stdout();
+    let first: Value =
+        serde_json::from_str(fs::read_to_string(&lines).unwrap().lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["id"], &first["text"], &first["metadata"]["tag"]),
+        (&json!("spider"), &json!("w1 w2 w3"), &json!("animal"))
+    );
+    assert_eq!(first["embedding"].as_array().unwrap().len(), 32);
+    hpd(&["index", "export", "--store", &store, "--output", &table]).stdout();
+    // What was exported can be made a store again.
+    let (again, model) = (shop.name("again.hpd"), shop.name("model"));
+    let create = hpd(&["index", "create", "--store", &again, "--model", &model, "--input", &table]);
+    assert!(create.stdout().starts_with("3 added"));
+    assert_eq!(ids(&again), ids(&store));
+    let npy = shop.name("notes.npy");
+    let refused = hpd(&["index", "export", "--store", &store, "--output", &npy]);
+    assert_refused(&refused, &["no place for texts"]);
+}
+
+#[test]
+fn documents_are_embedded_anew_with_another_model() {
+    let (shop, store) = notes();
+    let other = shop.name("other");
+    support::tiny_model::write(&shop.path("other"), 2);
+    assert_refused(
+        &hpd(&["search", "--store", &store, "--model", &other, "w1"]),
+        &["holds vectors of"],
+    );
+    let said = hpd(&["index", "re-embed", "--store", &store, "--model", &other]).stdout();
+    assert!(said.starts_with("3 documents embedded anew"), "{said}");
+    let found = hits(&store, "w1 w2 w3");
+    assert_eq!(found[0]["id"], json!("spider"));
+    assert!((found[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-5);
+    hpd(&["index", "verify", "--store", &store]).stdout();
 }
 
 #[test]

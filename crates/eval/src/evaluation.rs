@@ -11,6 +11,8 @@ use hpd_encoder::{EncodeOptions, Model, Prompt};
 use hpd_files::fingerprint::Fingerprinter;
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result, interrupt};
+use hpd_index::Fusion;
+use hpd_kernels::Scored;
 
 use crate::pca::{Center, Pca};
 use crate::report::{ModelResults, Projection, Scores, TaskResult};
@@ -52,9 +54,52 @@ pub fn fit_pca(
     Ok(pca.of(model.identity().weights.clone(), fingerprint.finish()))
 }
 
-/// Scores each variant of a model on each task: one row of the table for each variant.
+/// The rankings that BM25 gives for some tasks, to stand beside models and to be joined with theirs.
+#[derive(Debug)]
+pub struct WordRankings {
+    /// One for each task, none where nothing is ranked.
+    rankings: Vec<Option<Vec<Vec<Scored>>>>,
+    row: ModelResults,
+    fusion: Fusion,
+}
+
+impl WordRankings {
+    /// Ranks the documents of every retrieval task.
+    ///
+    /// # Errors
+    /// As [`retrieval::rank_by_words`].
+    pub fn of(tasks: &[Loaded], fusion: Fusion, progress: &dyn Progress) -> Result<Self> {
+        let row = ModelResults { name: "BM25".to_owned(), ..ModelResults::default() };
+        let mut words = Self { rankings: Vec::new(), row, fusion };
+        for task in tasks {
+            let start = Instant::now();
+            let Data::Retrieval(collection) = &task.data else {
+                words.rankings.push(None);
+                continue;
+            };
+            let queries = collection.queries.len();
+            progress.stage(&format!("{} words", task.task.name), Some(queries as u64));
+            let ranking = retrieval::rank_by_words(collection, progress)?;
+            let scores = Scores::Retrieval(retrieval::score_rankings(collection, &ranking));
+            let encoding = Encoding { start, texts: 0, truncated: 0 };
+            words.row.tasks.push(encoding.result(task, scores));
+            words.rankings.push(Some(ranking));
+        }
+        progress.finish();
+        words.row.summarise();
+        Ok(words)
+    }
+
+    /// The row of the table for BM25 alone.
+    pub fn row(&self) -> &ModelResults {
+        &self.row
+    }
+}
+
+/// Scores each variant of a model on each task: one row of the table for each variant, and with `words` one more,
+/// for its rankings joined with those.
 ///
-/// `name` is what tables call the model and `path` where it was found.
+/// `name` is what tables call the model and `path` where it was found; `words` are those of the same `tasks`.
 ///
 /// # Errors
 /// When a variant asks for more dimensions than there are, encoding fails, or a stop was asked for.
@@ -67,23 +112,42 @@ pub fn evaluate(
     path: &str,
     tasks: &[Loaded],
     variants: &[Variant],
+    words: Option<&WordRankings>,
     progress: &dyn Progress,
 ) -> Result<Vec<ModelResults>> {
-    let describe = |variant: &Variant| variant.describe(model, name, path);
-    let mut rows = variants.iter().map(describe).collect::<Result<Vec<ModelResults>>>()?;
-    for task in tasks {
-        let results = measure(model, task, variants, progress)?;
-        rows.iter_mut().zip(results).for_each(|(row, result)| row.tasks.push(result));
+    let mut rows = Vec::new();
+    for variant in variants {
+        let row = variant.describe(model, name, path)?;
+        let joined = words.map(|words| ModelResults {
+            name: format!("{} + BM25", row.name),
+            fusion: Some(words.fusion),
+            ..row.clone()
+        });
+        rows.push(row);
+        rows.extend(joined);
+    }
+    for (i, task) in tasks.iter().enumerate() {
+        let ranking = words.and_then(|words| Some((words.rankings[i].as_ref()?, words.fusion)));
+        let mut results = measure(model, task, variants, ranking, progress)?.into_iter();
+        for row in &mut rows {
+            // Words say nothing about similarity.
+            if row.fusion.is_none() || ranking.is_some() {
+                row.tasks.extend(results.next());
+            }
+        }
     }
     progress.finish();
+    rows.retain(|row| !row.tasks.is_empty());
     rows.iter_mut().for_each(ModelResults::summarise);
     Ok(rows)
 }
 
+/// The results of each variant, each followed by what it reaches together with the ranking by words.
 fn measure(
     model: &Model,
     loaded: &Loaded,
     variants: &[Variant],
+    words: Option<(&Vec<Vec<Scored>>, Fusion)>,
     progress: &dyn Progress,
 ) -> Result<Vec<TaskResult>> {
     let start = Instant::now();
@@ -114,10 +178,17 @@ fn measure(
                 progress.stage(&format!("{name} search"), Some(collection.queries.len() as u64));
                 let (queries, documents) =
                     (variant.of(&queries.rows)?, variant.of(&documents.rows)?);
-                let scores = retrieval::score(collection, &queries, &documents, progress)?;
-                Ok(encoding.result(loaded, Scores::Retrieval(scores)))
+                let ranking = retrieval::rank(collection, &queries, &documents, progress)?;
+                let joined =
+                    words.map(|(by_words, fusion)| retrieval::fuse(&ranking, by_words, &fusion));
+                let result = |ranking: &Vec<Vec<Scored>>| {
+                    let scores = retrieval::score_rankings(collection, ranking);
+                    encoding.result(loaded, Scores::Retrieval(scores))
+                };
+                Ok([Some(result(&ranking)), joined.as_ref().map(result)])
             };
-            variants.iter().map(score).collect()
+            let results = variants.iter().map(score).collect::<Result<Vec<_>>>()?;
+            Ok(results.into_iter().flatten().flatten().collect())
         }
     }
 }

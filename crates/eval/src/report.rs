@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use hpd_encoder::Arithmetic;
+use hpd_index::Fusion;
 use serde::{Deserialize, Serialize};
 
 use crate::pca::{Center, Origin};
@@ -39,7 +40,7 @@ pub struct ModelResults {
     pub weights: String,
     /// The space the model's vectors lie in, before any projection.
     pub space: String,
-    /// Numbers in a vector.
+    /// Numbers in a vector; 0 where there are only words.
     pub dimensions: usize,
     /// Texts were cut at so many tokens.
     pub max_seq_length: usize,
@@ -49,6 +50,9 @@ pub struct ModelResults {
     /// The PCA between the model and its scores, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projection: Option<Projection>,
+    /// How the ranking by vectors was joined with that of BM25, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
     /// Seconds spent encoding and scoring; variants of one model share its encoding.
     pub seconds: f64,
     /// Different texts encoded.
@@ -200,7 +204,9 @@ impl Measure {
 
     /// The section as lines; nothing when no task is of the kind.
     fn section(&self, models: &[ModelResults]) -> Option<String> {
-        let first = models.first()?;
+        let models: Vec<&ModelResults> =
+            models.iter().filter(|model| !self.tasks(model).is_empty()).collect();
+        let first = *models.first()?;
         let mean = self.mean(first)?;
         let mut header = vec!["model".to_owned(), "dim".to_owned()];
         header.extend(self.tasks(first).iter().map(|task| task.task_name.clone()));
@@ -217,7 +223,11 @@ impl Measure {
 
     fn row(&self, model: &ModelResults, first: Option<f64>, compared: bool) -> Vec<String> {
         let mean = self.mean(model).and_then(|mean| mean.main_score);
-        let mut row = vec![model.name.clone(), model.dimensions.to_string()];
+        let dimensions = match model.dimensions {
+            0 => "-".to_owned(),
+            dimensions => dimensions.to_string(),
+        };
+        let mut row = vec![model.name.clone(), dimensions];
         row.extend(self.tasks(model).iter().map(|task| hundredfold(self.value(task))));
         row.push(hundredfold(mean));
         if compared {

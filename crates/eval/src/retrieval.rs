@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use hpd_files::records::{Format, RecordOptions, Records, Source};
 use hpd_files::vectors::Matrix;
-use hpd_files::{Error, Progress, Result};
+use hpd_files::{Error, Progress, Result, interrupt};
+use hpd_index::{Fusion, TextIndex};
 use hpd_kernels::Scored;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,6 +22,9 @@ use crate::tsv::Rows;
 
 /// Hits looked at for each query.
 const DEPTH: usize = 100;
+
+/// Hits ranked for each query: one more, for the query's own document may be among them.
+const RANKED: usize = DEPTH + 1;
 
 /// Documents, queries and what people judged relevant.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -186,19 +191,32 @@ impl Query {
     }
 }
 
-/// Scores the vectors of the queries and of the documents, by cosine. Equal documents rank in corpus order.
+/// Scores the vectors of the queries and of the documents, by cosine.
 ///
 /// # Errors
-/// When there is not one row for each text, widths differ, a vector is not finite, or a stop was asked for.
-///
-/// # Cost
-/// `queries × documents × dim` multiplications on all threads.
+/// As [`rank`].
 pub fn score(
     collection: &Collection,
     queries: &Matrix,
     documents: &Matrix,
     progress: &dyn Progress,
 ) -> Result<Scores> {
+    Ok(score_rankings(collection, &rank(collection, queries, documents, progress)?))
+}
+
+/// The documents nearest to each query, by cosine; equal ones in corpus order. As many as the scores look at.
+///
+/// # Errors
+/// When there is not one row for each text, widths differ, a vector is not finite, or a stop was asked for.
+///
+/// # Cost
+/// `queries × documents × dim` multiplications on all threads.
+pub fn rank(
+    collection: &Collection,
+    queries: &Matrix,
+    documents: &Matrix,
+    progress: &dyn Progress,
+) -> Result<Vec<Vec<Scored>>> {
     for (vectors, texts) in
         [(queries, collection.queries.len()), (documents, collection.documents.len())]
     {
@@ -207,12 +225,42 @@ pub fn score(
             return Err(Error::mismatch(format!("expected {texts} vectors, found {found}")));
         }
     }
-    // One more than needed, for the query's own document may be among them.
-    let hits = nearest(queries, documents, DEPTH + 1, progress)?;
-    Ok(mean_scores(collection, &hits))
+    nearest(queries, documents, RANKED, progress)
 }
 
-fn mean_scores(collection: &Collection, hits: &[Vec<Scored>]) -> Scores {
+/// The documents that BM25 ranks first for each query, as the store of `hpd index` ranks them.
+///
+/// # Errors
+/// When SQLite refuses, or a stop was asked for.
+///
+/// # Cost
+/// An index of the corpus in memory for each thread, and time for every document that has a word of a query.
+pub fn rank_by_words(collection: &Collection, progress: &dyn Progress) -> Result<Vec<Vec<Scored>>> {
+    let share = collection.queries.len().div_ceil(rayon::current_num_threads()).max(1);
+    let rank = |queries: &[Query]| {
+        let index = TextIndex::new(&collection.documents)?;
+        let rank = |query: &Query| {
+            interrupt::check("nothing was written")?;
+            progress.advance(1);
+            index.search(&query.text, RANKED)
+        };
+        queries.iter().map(rank).collect::<Result<Vec<_>>>()
+    };
+    Ok(collection.queries.par_chunks(share).map(rank).collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// Each query's rankings by vectors and by words made one.
+pub fn fuse(
+    by_vectors: &[Vec<Scored>],
+    by_words: &[Vec<Scored>],
+    fusion: &Fusion,
+) -> Vec<Vec<Scored>> {
+    let both = by_vectors.iter().zip(by_words);
+    both.map(|(by_vectors, by_words)| fusion.fuse(by_vectors, by_words, RANKED)).collect()
+}
+
+/// Scores rankings, one for each query, best hit first.
+pub fn score_rankings(collection: &Collection, hits: &[Vec<Scored>]) -> Scores {
     let mut sums = [0.0; 4];
     for (query, hits) in collection.queries.iter().zip(hits) {
         let gains = query.gains(hits);

@@ -3,6 +3,7 @@
 //! Separate from models: a row is a row, wherever it came from. Files may be larger than memory, so both ways go
 //! in blocks of rows: `path → MatrixReader → Matrix` and `Block → VectorWriter → path`.
 
+mod documents;
 mod json_lines;
 mod layout;
 pub(crate) mod npy;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 use crate::Result;
 
+pub use documents::DocumentWriter;
 pub use json_lines::write_json_lines;
 pub use reader::MatrixReader;
 pub use writer::{Block, Element, VectorFormat, VectorWriter};

@@ -2,10 +2,11 @@
 
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params, params_from_iter};
 use serde_json::Value;
 
-use crate::{Document, Store, checksum};
+use crate::filter::SqlCondition;
+use crate::{Document, Filter, Store, checksum, schema};
 
 /// How a document compares with what the store has under its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +53,24 @@ impl Store {
     /// When the shape is another, a number is not finite, an id is empty, or the disk refuses.
     pub fn add(&mut self, documents: &[Document], vectors: &Matrix) -> Result<()> {
         self.check_additions(documents, vectors)?;
+        // Another process may have given the store another model.
+        let mut is_as_opened = true;
+        let identity = self.identity();
         self.write("add to", |transaction| {
+            is_as_opened = schema::identity(transaction)? == identity;
+            if !is_as_opened {
+                return Ok(());
+            }
             for (i, document) in documents.iter().enumerate() {
                 insert(transaction, document, vectors.row(i))?;
             }
             Ok(())
-        })
+        })?;
+        if !is_as_opened {
+            return Err(self.not_as_opened());
+        }
+        self.append_codes(documents.len());
+        Ok(())
     }
 
     /// Gives documents that are there already their metadata anew, leaving text and vector.
@@ -87,6 +100,20 @@ impl Store {
             let mut delete = transaction.prepare_cached("DELETE FROM documents WHERE id = ?1")?;
             ids.iter()
                 .try_fold(0, |deleted, id| Ok(deleted + delete.execute([id.as_ref()])? as u64))
+        })
+    }
+
+    /// Deletes the documents that match a filter, all or none; returns how many there were.
+    ///
+    /// # Errors
+    /// When the filter is too large, or the disk refuses.
+    pub fn delete_matching(&mut self, filter: &Filter) -> Result<u64> {
+        let SqlCondition { sql, parameters } = SqlCondition::of(filter)?;
+        let sql =
+            format!("DELETE FROM documents WHERE row IN (SELECT row FROM metadata WHERE {sql})");
+        self.write("delete from", |transaction| {
+            let deleted = transaction.execute(&sql, params_from_iter(parameters))?;
+            Ok(deleted as u64)
         })
     }
 

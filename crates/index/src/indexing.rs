@@ -46,6 +46,7 @@ pub fn index_documents(
         let batch = documents.by_ref().take(BATCH).collect::<Result<Vec<_>>>()?;
         let read = batch.len();
         if read == 0 {
+            store.derive_codes()?;
             return Ok(indexed);
         }
         index_batch(store, last_of_each_id(batch), &mut encode, &mut indexed)?;

@@ -3,8 +3,10 @@
 //! Separate from what is done with it because the ways in differ: a new store appears whole under its name or not
 //! at all, a writer wants power-cut safety, and a reader must get by in a folder it may not write to.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use hpd_files::atomic::AtomicFolder;
@@ -17,6 +19,46 @@ use crate::store::StoreSettings;
 
 /// How long to wait for another writer; its transactions are short.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What an answered change survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut: each transaction is on the disk before it is answered.
+    #[default]
+    Full,
+    /// The death of the process. A power cut may take the last transactions, each as a whole.
+    Normal,
+}
+
+impl FromStr for Durability {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        match word {
+            "full" => Ok(Self::Full),
+            "normal" => Ok(Self::Normal),
+            other => {
+                Err(Error::input(format!("`{other}` is no durability; expected full or normal")))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Normal => "normal",
+        })
+    }
+}
+
+impl Durability {
+    /// Makes all further transactions of a connection this durable.
+    pub(crate) fn set(self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.pragma_update(None, "synchronous", self.to_string())
+    }
+}
 
 /// Makes the folder with an empty store in it.
 pub(crate) fn create(folder: &Path, settings: &StoreSettings) -> Result<()> {
@@ -81,7 +123,7 @@ fn read_with(database: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> 
 /// Every commit reaches the disk before it is answered, on macOS past the drive's own cache too.
 fn be_durable(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(PATIENCE)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    Durability::Full.set(connection)?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)
 }

@@ -1,5 +1,6 @@
 //! The store as a type: what it is bound to, and how its database is read and written.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -7,8 +8,9 @@ use hpd_files::{Error, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
+use crate::codes::{BLOCK_ROWS, Codes};
 use crate::explain::explain;
-use crate::{open, schema};
+use crate::{Durability, open, schema};
 
 /// What a store needs to know of the model that makes its vectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -45,6 +47,15 @@ pub struct Store {
     pub(crate) connection: Connection,
     pub(crate) folder: PathBuf,
     settings: StoreSettings,
+    /// Of the vectors that the settings are about.
+    identity: [u8; 16],
+    /// As the last search left them.
+    pub(crate) codes: RefCell<Option<Codes>>,
+    pub(crate) code_block_rows: usize,
+    /// Whether a search may write codes; not any more once it has failed to.
+    pub(crate) may_derive: Cell<bool>,
+    /// Rows added since codes were written last.
+    pub(crate) rows_without_codes: u64,
 }
 
 impl Store {
@@ -101,8 +112,38 @@ impl Store {
     }
 
     fn with(folder: &Path, connection: Connection) -> Result<Self> {
-        let settings = schema::read_settings(&connection, folder)?;
-        Ok(Self { connection, folder: folder.to_owned(), settings })
+        let (settings, identity) = schema::read_settings(&connection, folder)?;
+        Ok(Self {
+            connection,
+            folder: folder.to_owned(),
+            settings,
+            identity,
+            codes: RefCell::new(None),
+            code_block_rows: BLOCK_ROWS,
+            may_derive: Cell::new(true),
+            rows_without_codes: 0,
+        })
+    }
+
+    /// Takes over what the database says of its vectors by now.
+    pub(crate) fn reread_settings(&mut self) -> Result<()> {
+        (self.settings, self.identity) = schema::read_settings(&self.connection, &self.folder)?;
+        self.codes.take();
+        Ok(())
+    }
+
+    /// Of the vectors that the settings are about.
+    pub(crate) fn identity(&self) -> [u8; 16] {
+        self.identity
+    }
+
+    /// What to say when the database's vectors have another identity by now.
+    pub(crate) fn not_as_opened(&self) -> Error {
+        let store = self.folder.display();
+        Error::mismatch(format!(
+            "the documents of the store `{store}` were embedded with another model meanwhile"
+        ))
+        .hint("run the command again")
     }
 
     /// What the store was made with, and the model it remembers.
@@ -190,6 +231,14 @@ impl Store {
         Ok(())
     }
 
+    /// Says what further changes survive once they are answered; [`Durability::Full`] unless this is called.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn set_durability(&mut self, durability: Durability) -> Result<()> {
+        self.read("open", |connection| durability.set(connection))
+    }
+
     /// Lets the database grow to so many pages of 4096 bytes, while this store is open. For tests of full disks.
     ///
     /// # Errors
@@ -217,6 +266,9 @@ impl Store {
             // The write lock is taken at once: a reading transaction that turned writer could be refused midway.
             let transaction =
                 self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Where another process has changed the schema (vacuuming does), SQLite must notice before it compiles a statement
+            // that fires the triggers of an FTS5 table: such a one does not find its own tables then.
+            schema::identity(&transaction)?;
             let done = work(&transaction)?;
             transaction.commit()?;
             Ok(done)

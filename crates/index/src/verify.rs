@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::explain::explain;
 use crate::search::row_and_bytes;
-use crate::{Store, StoreSettings, checksum, open, schema};
+use crate::{Store, StoreSettings, checksum, codes, open, schema};
 
 /// The facts about a store.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +19,8 @@ pub struct Summary {
     pub documents: u64,
     /// Size of the database on disk, with commits still in its log.
     pub bytes: u64,
+    /// Size of the codes on disk.
+    pub code_bytes: u64,
     /// What the store was made with, and the model it remembers.
     #[serde(flatten)]
     pub settings: StoreSettings,
@@ -42,6 +44,7 @@ impl Store {
             format: schema::FORMAT,
             documents: self.len()?,
             bytes: self.bytes()?,
+            code_bytes: fs::metadata(codes::file_in(&self.folder)).map_or(0, |file| file.len()),
             settings: self.settings().clone(),
             weights_seen: strings(&snapshot, "SELECT weights FROM models ORDER BY rowid")
                 .map_err(fail)?,
@@ -73,7 +76,7 @@ impl Store {
     /// When the database cannot be read at all.
     ///
     /// # Cost
-    /// Reads the whole database, the vectors three times.
+    /// Reads the whole database, the vectors four times, and the codes.
     pub fn verify(&self) -> Result<Vec<String>> {
         let mut problems =
             self.read("verify", |connection| strings(connection, "PRAGMA integrity_check(100)"))?;
@@ -92,6 +95,7 @@ impl Store {
         let mut problems = orphans(&snapshot)?;
         problems.extend(checksum::mismatches(&snapshot)?);
         problems.extend(bad_vectors(&snapshot, self.settings().model.dim)?);
+        problems.extend(self.problems_of_codes(&snapshot)?);
         Ok(problems)
     }
 }
@@ -106,10 +110,17 @@ fn orphans(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     for (has, lacks) in [
         ("documents", "vectors"),
         ("documents", "metadata"),
+        ("documents", "words"),
         ("vectors", "documents"),
         ("metadata", "documents"),
+        ("words", "documents"),
     ] {
-        let sql = format!("SELECT count(*) FROM {has} WHERE row NOT IN (SELECT row FROM {lacks})");
+        let [in_one, in_other] = [has, lacks].map(|table| match table {
+            // Where FTS5 keeps one row for each of its own.
+            "words" => "SELECT id AS row FROM words_docsize".to_owned(),
+            _ => format!("SELECT row FROM {table}"),
+        });
+        let sql = format!("SELECT count(*) FROM ({in_one}) WHERE row NOT IN ({in_other})");
         let count: u64 = connection.query_row(&sql, [], |row| row.get(0))?;
         if count > 0 {
             problems.push(format!("{count} rows of `{has}` are not in `{lacks}`"));

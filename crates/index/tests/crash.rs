@@ -1,7 +1,8 @@
 //! `kill -9` at random moments: nothing answered is lost, nothing half-done is there.
 //!
 //! The test starts itself again as a child that changes a store and says so after each change. The parent kills it,
-//! opens the store, and finds exactly the changes answered, or those and the one that was under way.
+//! opens the store, and finds exactly the changes answered, or those and the one that was under way. `CRASH_ROUNDS` says
+//! how often.
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
 use std::collections::BTreeMap;
@@ -10,12 +11,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use hpd_index::Store;
+use hpd_files::vectors::Matrix;
+use hpd_index::{Hit, Search, Store};
 
 mod support;
 use support::{DIM, document, matrix, settings, vector_of};
 
-const ROUNDS: u64 = 20;
+const ROUNDS: u64 = 200;
+
+/// Ids that documents have: enough for several blocks of codes.
+const IDS: u64 = 397;
 
 /// The texts by id: what a store holds.
 type Contents = BTreeMap<String, String>;
@@ -24,13 +29,15 @@ type Contents = BTreeMap<String, String>;
 enum Change {
     Add(Vec<(String, String)>),
     Delete(Vec<String>),
+    Compact,
 }
 
 fn change(n: u64) -> Change {
-    let id = |i: u64| format!("id {}", (n * 7 + i * 13) % 97);
-    match n % 4 {
-        3 => Change::Delete((0..5).map(id).collect()),
-        _ => Change::Add((0..8).map(|i| (id(i), format!("text {n} {i}"))).collect()),
+    let id = |i: u64| format!("id {}", (n * 7 + i * 13) % IDS);
+    match n % 8 {
+        3 | 6 => Change::Delete((0..20).map(id).collect()),
+        7 if n.is_multiple_of(5) => Change::Compact,
+        _ => Change::Add((0..40).map(|i| (id(i), format!("text {n} {i}"))).collect()),
     }
 }
 
@@ -38,6 +45,7 @@ fn apply(contents: &mut Contents, n: u64) {
     match change(n) {
         Change::Add(documents) => contents.extend(documents),
         Change::Delete(ids) => ids.iter().for_each(|id| drop(contents.remove(id))),
+        Change::Compact => {}
     }
 }
 
@@ -50,14 +58,28 @@ fn apply_to_store(store: &mut Store, n: u64) {
             store.add(&documents, &matrix(&vectors)).unwrap();
         }
         Change::Delete(ids) => drop(store.delete(&ids).unwrap()),
+        Change::Compact => drop(store.compact().unwrap()),
     }
+    store.derive_codes().unwrap();
+}
+
+fn open(path: &Path) -> Store {
+    let mut store = Store::open(path).unwrap();
+    store.set_code_block_rows(64);
+    store
 }
 
 fn contents(path: &Path) -> Contents {
-    let store = Store::open(path).unwrap();
+    let store = open(path);
+    let of = |hits: Vec<Hit>| hits.into_iter().map(|hit| (hit.id, hit.text)).collect();
+    // All scores are 0, so with a limit they are those of all documents, from the codes as far as there are some.
+    let queries = Matrix { data: vec![0.0; DIM], dim: DIM };
+    let everything = Search { limit: 1_000, min_score: Some(0.0), ..Search::default() };
+    let by_codes: Contents = of(store.search_with(&queries, &everything).unwrap().remove(0));
     assert_eq!(store.verify().unwrap(), [""; 0]);
-    let hits = store.search(&[0.0; DIM], 1_000).unwrap();
-    hits.into_iter().map(|hit| (hit.id, hit.text)).collect()
+    let by_database: Contents = of(store.search(&[0.0; DIM], 1_000).unwrap());
+    assert_eq!(by_codes, by_database);
+    by_database
 }
 
 /// Not a test: what the child does, until it is killed.
@@ -66,7 +88,7 @@ fn child() {
     let (Ok(path), Ok(first)) = (std::env::var("CRASH_STORE"), std::env::var("CRASH_FIRST")) else {
         return;
     };
-    let mut store = Store::open(Path::new(&path)).unwrap();
+    let mut store = open(Path::new(&path));
     for n in first.parse().unwrap().. {
         apply_to_store(&mut store, n);
         println!("\nanswered {n}");
@@ -100,7 +122,8 @@ fn nothing_answered_is_lost_to_a_kill() {
     let path = folder.path().join("s.hpd");
     drop(Store::create(&path, &settings()).unwrap());
     let (mut done, mut expected) = (0, Contents::new());
-    for round in 0..ROUNDS {
+    let rounds = std::env::var("CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    for round in 0..rounds {
         let lifetime = Duration::from_micros(5_000 + (round * 7_919) % 60 * 1_000 + round * 37);
         let answered = run_and_kill(&path, done, lifetime);
         (done..answered).for_each(|n| apply(&mut expected, n));
@@ -112,6 +135,6 @@ fn nothing_answered_is_lost_to_a_kill() {
         }
         assert_eq!(found, expected, "round {round}, {answered} changes answered");
     }
-    println!("{done} changes in {ROUNDS} rounds");
-    assert!(done > ROUNDS, "the child was killed before it did anything");
+    println!("{done} changes in {rounds} rounds");
+    assert!(done > rounds, "the child was killed before it did anything");
 }

@@ -144,9 +144,9 @@ fn a_later_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (path, store) = new_store(&folder);
     drop(store);
-    tamper(&path, "PRAGMA user_version = 2");
+    tamper(&path, "PRAGMA user_version = 3");
     let said = refusal(Store::open(&path));
-    assert!(said.contains("has format 2, and this hpd reads formats up to 1"), "{said}");
+    assert!(said.contains("has format 3, and this hpd reads formats up to 2"), "{said}");
 }
 
 #[test]
@@ -393,6 +393,88 @@ fn stopped_and_started_again_is_never_stopped() {
     assert_eq!(encoded.len() + again.len(), documents.len());
     // All scores tie, so this is the order of insertion too.
     assert_eq!(contents(&stopped), contents(&whole));
+}
+
+fn everything(store: &Store) -> Vec<(Document, Vec<f32>)> {
+    let mut documents = Vec::new();
+    let take = |document, vector: &[f32]| {
+        documents.push((document, vector.to_vec()));
+        Ok(())
+    };
+    store.for_each_document(take).unwrap();
+    documents
+}
+
+#[test]
+fn embedding_anew_changes_nothing_until_all_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut store) = new_store(&folder);
+    let documents: Vec<_> =
+        (0..1_300).map(|i| document(&format!("id {i}"), &format!("text {i}"))).collect();
+    add(&mut store, &documents).unwrap();
+    let before = everything(&store);
+    let model = StoreModel {
+        name: "models/other".to_owned(),
+        weights: "weights-2".to_owned(),
+        space: "space-2".to_owned(),
+        dim: 3,
+        ..settings().model
+    };
+    let other = StoreSettings { model, ..settings() };
+    let new_vectors = |texts: &[&str]| {
+        let data = texts.iter().flat_map(|text| vector_of(text)[..3].to_vec()).collect();
+        hpd_files::vectors::Matrix { data, dim: 3 }
+    };
+
+    let mut stale = Store::open(&path).unwrap();
+    let mut calls = 0;
+    let stopped = store.re_embed(
+        &other,
+        |texts| {
+            calls += 1;
+            if calls == 3 { Err(Error::input("enough")) } else { Ok(new_vectors(texts)) }
+        },
+        &Silent,
+    );
+    assert!(stopped.is_err());
+    assert_eq!(everything(&store), before);
+    assert_eq!(Store::open(&path).unwrap().settings(), &settings());
+
+    // Others go on meanwhile.
+    stale.delete(&["id 7", "id 1290"]).unwrap();
+    add(&mut stale, &[document("late", "late text")]).unwrap();
+    let embedded = store.re_embed(&other, |texts| Ok(new_vectors(texts)), &Silent).unwrap();
+    assert_eq!(embedded, 1_300 - 1_024 - 1 + 1, "what was embedded before is embedded again");
+    assert_eq!(store.settings(), &other);
+    assert_eq!(store.verify().unwrap(), [""; 0]);
+    let after = everything(&store);
+    assert_eq!(after.len(), 1_299);
+    for (document, vector) in &after {
+        assert_eq!(vector[..], vector_of(&document.text)[..3]);
+    }
+    assert_eq!(store.search(&[1.0; 3], 5).unwrap().len(), 5);
+    for said in [
+        refusal(add(&mut stale, &[document("too late", "text")])),
+        refusal(stale.search(&[1.0; DIM], 5)),
+    ] {
+        assert!(said.contains("another model meanwhile") && said.contains("hint:"), "{said}");
+    }
+}
+
+#[test]
+fn a_writer_goes_on_after_another_has_compacted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut store) = new_store(&folder);
+    add(&mut store, &["a", "b", "c", "d"].map(|id| document(id, id))).unwrap();
+    let mut other = Store::open(&path).unwrap();
+    for id in ["a", "b", "c"] {
+        store.compact().unwrap();
+        assert_eq!(other.delete(&[id]).unwrap(), 1);
+        other.compact().unwrap();
+        add(&mut store, &[document(&format!("new {id}"), id)]).unwrap();
+    }
+    assert_eq!(other.verify().unwrap(), [""; 0]);
+    assert_eq!(store.len().unwrap(), 4);
 }
 
 #[test]

@@ -19,13 +19,13 @@ pub(crate) enum Instructions {
     Portable,
     #[cfg(target_arch = "aarch64")]
     Neon,
-    /// AVX2 and FMA.
+    /// AVX2, FMA and `popcnt`.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512F, AVX2 and FMA.
+    /// AVX-512F and those of AVX2.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// AVX-512F, BW, VL and VNNI, AVX2 and FMA: sums of bytes in one instruction.
+    /// AVX-512F, BW, VL and VNNI and those of AVX2: sums of bytes in one instruction.
     #[cfg(target_arch = "x86_64")]
     Vnni,
     /// That of VNNI and AVX-512 BF16: products of bfloat16 pairs in one instruction.
@@ -58,7 +58,10 @@ impl Level {
         #[allow(unused_mut, reason = "some CPUs have nothing more")]
         let mut levels = vec![Self(Instructions::Portable)];
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("popcnt")
+        {
             levels.push(Self(Instructions::Avx2));
             if is_x86_feature_detected!("avx512f") {
                 levels.push(Self(Instructions::Avx512));

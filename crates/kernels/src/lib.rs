@@ -14,6 +14,7 @@ mod lines;
 pub mod map;
 pub mod memory;
 pub mod rows;
+pub mod scan;
 mod top_k;
 
 pub use columns::Activation;

@@ -2,7 +2,7 @@
 //!
 //! Here because mapping is `unsafe`: the operating system lets other programs change a file under its map.
 //! Everything in this workspace that replaces a file writes a new one and renames it over the old name, which
-//! leaves maps of the old file whole. A file that some other program shortens in place is beyond our reach;
+//! leaves maps of the old file whole, or appends to a file of which maps hold no more than what was there. A file that some other program shortens in place is beyond our reach;
 //! reading past its new end then ends the process.
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 /// A file's contents as `&[u8]`, read from disk when first touched.
 ///
@@ -39,6 +39,23 @@ impl FileMap {
         // SAFETY: the map is read-only and private to this value. Its bytes stay as they are while nobody
         // writes into the file in place, which the module's documentation asks of every writer.
         let pages = unsafe { Mmap::map(&file) }?;
+        Ok(Self { pages: Some(pages) })
+    }
+
+    /// Maps the first `bytes` of the file at `path`, to which others may append meanwhile.
+    ///
+    /// # Errors
+    /// As [`FileMap::open`], and when the file is shorter.
+    pub fn open_beginning(path: &Path, bytes: usize) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if file.metadata()?.len() < bytes as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if bytes == 0 {
+            return Ok(Self { pages: None });
+        }
+        // SAFETY: as in `open`; what is appended lies behind the map.
+        let pages = unsafe { MmapOptions::new().len(bytes).map(&file) }?;
         Ok(Self { pages: Some(pages) })
     }
 }
@@ -75,6 +92,19 @@ mod tests {
         drop(map);
         let _ = fs::remove_file(&new);
         fs::remove_file(&old).unwrap();
+    }
+
+    #[test]
+    fn the_beginning_stays_when_something_is_appended() {
+        use std::io::Write;
+        let path = scratch("beginning");
+        fs::write(&path, b"first contents").unwrap();
+        let map = FileMap::open_beginning(&path, 5).unwrap();
+        fs::File::options().append(true).open(&path).unwrap().write_all(b" and more").unwrap();
+        assert_eq!(&*map, b"first");
+        assert!(FileMap::open_beginning(&path, 0).unwrap().is_empty());
+        assert!(FileMap::open_beginning(&path, 24).is_err());
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -42,6 +42,18 @@ impl TopK {
         }
     }
 
+    /// The score below which neither `row` nor one behind it would be kept.
+    pub fn threshold(&self, row: u64) -> f32 {
+        match self.kept.peek() {
+            Some(WorstFirst(worst)) if self.kept.len() >= self.k => {
+                // Among equals the lower row stays.
+                if worst.row < row { worst.score.next_up() } else { worst.score }
+            }
+            None if self.k == 0 => f32::INFINITY,
+            _ => f32::NEG_INFINITY,
+        }
+    }
+
     /// What was kept, best first.
     pub fn into_sorted(self) -> Vec<Scored> {
         self.kept.into_sorted_vec().into_iter().map(|kept| kept.0).collect()
@@ -100,8 +112,15 @@ mod tests {
             if backwards {
                 rows.reverse();
             }
-            let mut top = TopK::new(k);
-            rows.iter().for_each(|row| top.offer(*row, scores[*row as usize]));
+            let (mut top, mut sieved) = (TopK::new(k), TopK::new(k));
+            for row in &rows {
+                let score = scores[*row as usize];
+                top.offer(*row, score);
+                if score >= sieved.threshold(*row) {
+                    sieved.offer(*row, score);
+                }
+            }
+            prop_assert_eq!(sieved.into_sorted(), top.clone().into_sorted());
 
             let mut sorted: Vec<u64> = (0..scores.len() as u64).collect();
             sorted.retain(|row| !scores[*row as usize].is_nan());

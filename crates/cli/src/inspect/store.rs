@@ -26,6 +26,9 @@ fn describe(summary: Summary) -> Findings {
     findings.fact("documents", summary.documents);
     findings.fact("dimensions", settings.model.dim);
     findings.bytes("bytes", summary.bytes);
+    if summary.code_bytes > 0 {
+        findings.bytes("bytes of codes", summary.code_bytes);
+    }
     findings.fact("model", settings.model.name);
     if let Some(revision) = settings.model.revision {
         findings.fact("revision", revision);

@@ -1,4 +1,4 @@
-//! Vectors as Parquet: columns `id` and `embedding`.
+//! Vectors as Parquet: columns `id`, texts if there are any, and `embedding`.
 //!
 //! The embedding is the standard three-level list. Its levels are plain: every row holds a list, every list
 //! `width` elements, so a definition level is always 1 and a repetition level 0 at the start of a row.
@@ -26,6 +26,8 @@ pub(super) struct ParquetLists {
     writer: SerializedFileWriter<AtomicFile>,
     width: usize,
     ids: Vec<Option<String>>,
+    /// One list for each column of texts.
+    texts: Vec<Vec<ByteArray>>,
     numbers: Numbers,
 }
 
@@ -41,17 +43,33 @@ impl ParquetLists {
         file: AtomicFile,
         element: Element,
         width: usize,
+        texts: &[&str],
     ) -> Result<Self> {
-        let writer = new_writer(file, element).map_err(|e| cannot_write(path, e))?;
+        let writer = new_writer(file, element, texts).map_err(|e| cannot_write(path, e))?;
         let numbers = match element {
             Element::Float32 => Numbers::Float(Vec::new()),
             Element::Int8 | Element::UInt8 => Numbers::Int(Vec::new()),
         };
-        Ok(Self { path: path.to_owned(), writer, width, ids: Vec::new(), numbers })
+        let texts = vec![Vec::new(); texts.len()];
+        Ok(Self { path: path.to_owned(), writer, width, ids: Vec::new(), texts, numbers })
     }
 
     pub(super) fn write(&mut self, ids: &[Option<String>], block: &Block) -> Result<()> {
+        self.write_with(ids, &[], block)
+    }
+
+    /// Takes rows with their texts, those of a row one after another.
+    pub(super) fn write_with(
+        &mut self,
+        ids: &[Option<String>],
+        texts: &[String],
+        block: &Block,
+    ) -> Result<()> {
         self.ids.extend_from_slice(ids);
+        for row in texts.chunks_exact(self.texts.len().max(1)) {
+            let columns = self.texts.iter_mut().zip(row);
+            columns.for_each(|(column, text)| column.push(text.as_str().into()));
+        }
         match (&mut self.numbers, block) {
             (Numbers::Float(all), Block::Float32(new)) => all.extend(new),
             (Numbers::Int(all), Block::Int8(new)) => all.extend(new.iter().map(|&n| i32::from(n))),
@@ -68,6 +86,9 @@ impl ParquetLists {
         let write = |writer: &mut SerializedFileWriter<AtomicFile>| {
             let mut group = writer.next_row_group()?;
             write_ids(&mut group, ids)?;
+            for texts in &mut self.texts {
+                write_column::<ByteArrayType>(&mut group, &std::mem::take(texts), None, None)?;
+            }
             match &mut self.numbers {
                 Numbers::Float(numbers) => {
                     write_numbers::<FloatType>(&mut group, &std::mem::take(numbers), &levels)?;
@@ -92,22 +113,30 @@ impl ParquetLists {
 fn new_writer(
     file: AtomicFile,
     element: Element,
+    texts: &[&str],
 ) -> ParquetResult<SerializedFileWriter<AtomicFile>> {
     let number = match element {
         Element::Float32 => "float element",
         Element::Int8 => "int32 element (INTEGER(8,true))",
         Element::UInt8 => "int32 element (INTEGER(8,false))",
     };
+    let columns: String =
+        texts.iter().map(|name| format!("required binary {name} (STRING); ")).collect();
     let schema = parse_message_type(&format!(
         "message schema {{
-            optional binary id (STRING);
+            optional binary id (STRING); {columns}
             required group embedding (LIST) {{ repeated group list {{ required {number}; }} }}
         }}"
     ))?;
     let id = ColumnPath::from("id");
     let numbers = ColumnPath::from(vec!["embedding".into(), "list".into(), "element".into()]);
     // Floats hardly repeat and hardly shrink. Small integers have 256 values, a byte each by dictionary.
-    let properties = WriterProperties::builder()
+    let mut properties = WriterProperties::builder();
+    for name in texts {
+        let compression = Compression::ZSTD(ZstdLevel::default());
+        properties = properties.set_column_compression(ColumnPath::from(*name), compression);
+    }
+    let properties = properties
         .set_column_compression(id, Compression::ZSTD(ZstdLevel::default()))
         .set_column_dictionary_enabled(numbers.clone(), element != Element::Float32)
         .set_column_statistics_enabled(numbers, EnabledStatistics::None)
@@ -135,7 +164,7 @@ fn write_ids(
 ) -> ParquetResult<()> {
     let levels: Vec<i16> = ids.iter().map(|id| i16::from(id.is_some())).collect();
     let ids: Vec<ByteArray> = ids.into_iter().flatten().map(|id| id.as_str().into()).collect();
-    write_column::<ByteArrayType>(group, &ids, &levels, None)
+    write_column::<ByteArrayType>(group, &ids, Some(&levels), None)
 }
 
 fn write_numbers<T: DataType>(
@@ -143,19 +172,19 @@ fn write_numbers<T: DataType>(
     numbers: &[T::T],
     levels: &Levels,
 ) -> ParquetResult<()> {
-    write_column::<T>(group, numbers, &levels.definition, Some(&levels.repetition))
+    write_column::<T>(group, numbers, Some(&levels.definition), Some(&levels.repetition))
 }
 
 fn write_column<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, AtomicFile>,
     values: &[T::T],
-    definition: &[i16],
+    definition: Option<&[i16]>,
     repetition: Option<&[i16]>,
 ) -> ParquetResult<()> {
     let Some(mut column) = group.next_column()? else {
         return Err(ParquetError::General("the schema has no more columns".to_owned()));
     };
-    column.typed::<T>().write_batch(values, Some(definition), repetition)?;
+    column.typed::<T>().write_batch(values, definition, repetition)?;
     column.close()
 }
 

@@ -130,7 +130,7 @@ impl VectorWriter {
             }
             VectorFormat::JsonLines => Sink::JsonLines(file),
             VectorFormat::Parquet => {
-                Sink::Parquet(Box::new(ParquetLists::new(path, file, element, width)?))
+                Sink::Parquet(Box::new(ParquetLists::new(path, file, element, width, &[])?))
             }
         };
         Ok(Self { path: path.to_owned(), element, width, rows: 0, sink })

@@ -1,4 +1,5 @@
 //! Stores and documents for the tests.
+#![allow(dead_code, reason = "each test file uses its own part of a module it shares")]
 
 use hpd_files::vectors::Matrix;
 use hpd_index::{Document, StoreModel, StoreSettings};
