@@ -13,6 +13,7 @@ mod level;
 mod lines;
 pub mod map;
 pub mod memory;
+mod prefetch;
 pub mod rows;
 pub mod scan;
 mod top_k;

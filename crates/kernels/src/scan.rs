@@ -32,6 +32,7 @@ pub use bytes::{ByteQuery, ByteRows, MOST_NUMBERS, encode_bytes};
 pub use floats::{FloatQuery, FloatRows};
 pub use rotation::Rotation;
 
+use crate::prefetch::prefetch;
 use crate::{Level, TopK};
 
 /// Where rows of one kind lie.
@@ -208,19 +209,6 @@ pub fn scores_of<Q: Query>(
 ) {
     listed.iter().for_each(|row| rows.prefetch(*row));
     Q::score(level, std::slice::from_ref(query), rows, listed, scores);
-}
-
-/// Asks for the cache lines of `bytes` from an address on; any address will do.
-#[inline(always)]
-fn prefetch<T>(at: *const T, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..bytes).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint reads nothing and is ignored where there is no memory; SSE is in every 64-bit x86.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast::<i8>().wrapping_add(line)) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (at, bytes);
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::rows::Steps;
 use crate::columns::COLUMNS;
 use crate::kernel::multiply_add;
 use crate::lines::Aligned;
+use crate::prefetch::prefetch;
 
 /// `sums[r][p][c] = Σ_k row r at k · column c of panel p at k`.
 pub(super) type Sums<const R: usize, const P: usize> = Aligned<[[[f32; COLUMNS]; P]; R]>;
@@ -152,7 +153,11 @@ mod x86 {
     };
     use std::mem::transmute;
 
-    use super::{COLUMNS, Steps, Sums};
+    use super::{COLUMNS, Steps, Sums, prefetch};
+
+    /// Words of a panel that are asked for before they are read. Few rows are done with a panel before the processor
+    /// has seen that it comes from memory: with this hint a single sentence takes four fifths of the time.
+    const AHEAD: usize = 512;
 
     /// A tile from a level's vectors, `halves` of which hold 16 columns, and what it does with them.
     macro_rules! tile {
@@ -173,6 +178,8 @@ mod x86 {
                 for step in 0..steps {
                     let mut columns = [[$zero(); $halves]; P];
                     for (p, columns) in columns.iter_mut().enumerate() {
+                        let at = p * panel + COLUMNS * step;
+                        prefetch(panels.as_ptr().wrapping_add(at + AHEAD), 1);
                         for (half, columns) in columns.iter_mut().enumerate() {
                             let at = p * panel + COLUMNS * step + LANES * half;
                             // SAFETY: the last vector of the last panel ends at `P · panel`, the length of all.

@@ -2,9 +2,15 @@
 
 use crate::columns::COLUMNS;
 use crate::lines::Aligned;
+use crate::prefetch::prefetch;
 
 /// Most rows of a tile: with one panel they fill 12 of AVX2's 16 registers, with four 24 of AVX-512's 32.
 pub(super) const ROWS: usize = 6;
+
+/// Bytes of a panel that are asked for before they are read, since few rows are done with one before the processor has
+/// seen that it comes from memory.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 2048;
 
 /// `sums[r][p][c] = Σ_i rows[r][i] · weight of panel p's output c at input i`.
 pub(super) type Sums<const R: usize, const P: usize> = Aligned<[[[i32; COLUMNS]; P]; R]>;
@@ -113,6 +119,7 @@ fn avx2<const R: usize>(rows: &[i16], stride: usize, panel: &[i8]) -> [[i32; COL
     assert!(rows.len() >= (R - 1) * stride + 2 * panel.len(), "a row ends before the weights");
     let mut vectors = [[_mm256_setzero_si256(); 2]; R];
     for (pair, weights) in panel.iter().enumerate() {
+        prefetch(weights.as_ptr().wrapping_add(AHEAD), 1);
         // SAFETY: `weights` has 32 bytes, two vectors of 16.
         let weights = unsafe {
             [
