@@ -243,7 +243,7 @@ fn the_largest_filters_are_answered() {
     let store = new_store(&folder, &[document("a", "one two")]);
     for written in [
         vec!["words = 2"; 500].join(" AND "),
-        vec!["words != 2"; 500].join(" OR ") + " OR words = 2",
+        vec!["words != 2"; 499].join(" OR ") + " OR words = 2",
         format!("words IN ({})", (0..10_000).map(|i| i.to_string()).collect::<Vec<_>>().join(",")),
         format!("{}words = 2{}", "(a = 1 OR b = 1 AND ".repeat(12) + "(", ")".repeat(13)),
         vec![vec!["deep"; 32].join(".") + " NOT EXISTS"; 15].join(" OR "),
