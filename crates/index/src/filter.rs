@@ -35,8 +35,11 @@ pub(crate) use sql::Condition as SqlCondition;
 /// Nested parentheses and `NOT`s that a filter may have.
 const DEEPEST: usize = 50;
 
-/// Comparisons that a filter may have.
+/// Comparisons, with the names of their fields, that a filter may have.
 const MOST_TESTS: usize = 500;
+
+/// Names that lead to a field. Each object on the way is a table of a join, of which SQLite takes 64.
+const MOST_NAMES: usize = 32;
 
 /// Strings, numbers and other values that a filter may have.
 const MOST_VALUES: usize = 10_000;
@@ -99,6 +102,7 @@ impl Filter {
         for (found, most, what) in [
             (size.depth, DEEPEST, "nested parentheses and `NOT`s"),
             (size.tests, MOST_TESTS, "comparisons and names"),
+            (size.names, MOST_NAMES, "names in one field"),
             (size.values, MOST_VALUES, "values"),
         ] {
             if found > most {
@@ -117,6 +121,7 @@ impl Filter {
 struct Size {
     depth: usize,
     tests: usize,
+    names: usize,
     values: usize,
     has_nul: bool,
 }
@@ -135,6 +140,7 @@ impl Size {
             Filter::Not(filter) => self.add(filter, depth + 1),
             Filter::Field(Field(names), test) => {
                 self.tests += names.len().max(1);
+                self.names = self.names.max(names.len());
                 self.has_nul |= names.iter().any(|name| name.contains('\0'));
                 match test {
                     Test::OneOf(values) => values.iter().for_each(|value| self.add_value(value)),

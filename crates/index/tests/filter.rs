@@ -243,16 +243,12 @@ fn the_largest_filters_are_answered() {
     let store = new_store(&folder, &[document("a", "one two")]);
     for written in [
         vec!["words = 2"; 500].join(" AND "),
-        vec!["words != 2"; 500].join(" OR ") + " OR words = 2",
+        vec!["words != 2"; 499].join(" OR ") + " OR words = 2",
         format!("words IN ({})", (0..10_000).map(|i| i.to_string()).collect::<Vec<_>>().join(",")),
         format!("{}words = 2{}", "(a = 1 OR b = 1 AND ".repeat(12) + "(", ")".repeat(13)),
-        format!("{} NOT EXISTS", vec!["deep"; 60].join(".")),
+        vec![vec!["deep"; 32].join(".") + " NOT EXISTS"; 15].join(" OR "),
     ] {
-        let filter = written.parse::<Filter>();
-        let Ok(filter) = filter else {
-            assert!(format!("{:?}", filter.unwrap_err()).contains("at most"));
-            continue;
-        };
+        let filter: Filter = written.parse().unwrap();
         let search = Search { filter: Some(&filter), ..Search::default() };
         store.search_with(&matrix(&[[0.0; DIM]]), &search).unwrap();
     }
