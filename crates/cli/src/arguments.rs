@@ -74,7 +74,7 @@ pub(crate) enum Verb {
     Evaluate(evaluate::Arguments),
     /// Turn text into vectors
     Embed(embed::Arguments),
-    /// Make a store of documents, add to it, delete from it
+    /// Make a store of documents, change it, look after it
     Index(index::Arguments),
     /// Find the documents nearest to a query
     Search(search::Arguments),

@@ -71,8 +71,9 @@ Examples:
   hpd index create --store notes.hpd --model student --input notes.jsonl
   hpd index create --store notes.hpd --model sentence-transformers/all-MiniLM-L6-v2
 
-A store is a folder with an SQLite database and codes derived from it. It is bound to the model's space: later only models whose
-vectors may be compared with those in it are taken. If the command was stopped, run it again: it goes on.";
+A store is a folder with an SQLite database and codes derived from it. It is bound to the model's
+space: later only models whose vectors may be compared with those in it are taken. If the command
+was stopped, run it again: it goes on.";
 
 const ADD_HELP: &str = "\
 Examples:

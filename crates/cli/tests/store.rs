@@ -84,6 +84,7 @@ fn each_verb_says_what_it_did() {
     documents        3
     dimensions       32
     bytes            [SIZE]
+    bytes of codes   128 bytes
     model            [FOLDER]/model
     space            [FINGERPRINT]
     weights seen     [FINGERPRINT]
