@@ -35,10 +35,10 @@ enum Deed {
     Delete(DeleteArguments),
     /// Give back the room of what was deleted, and derive the codes anew
     #[command(after_help = COMPACT_HELP)]
-    Compact(CompactArguments),
+    Compact(FolderArguments),
     /// Look at every byte of the database and its codes
     #[command(after_help = "Exit status: 0 whole, 1 not whole, 2 error.")]
-    Verify(VerifyArguments),
+    Verify(FolderArguments),
     /// Write all documents with their vectors to one file
     #[command(after_help = EXPORT_HELP)]
     Export(ExportArguments),
@@ -158,15 +158,9 @@ struct DeleteArguments {
     durability: DurabilityArguments,
 }
 
+/// What `compact` and `verify` take.
 #[derive(Args, Debug)]
-struct CompactArguments {
-    /// Folder of the store
-    #[arg(long, short, value_name = "DIR")]
-    store: PathBuf,
-}
-
-#[derive(Args, Debug)]
-struct VerifyArguments {
+struct FolderArguments {
     /// Folder of the store
     #[arg(long, short, value_name = "DIR")]
     store: PathBuf,
@@ -331,7 +325,7 @@ fn delete(arguments: &DeleteArguments, terminal: &Terminal) -> Result<Answer> {
     Ok(if deleted == 0 { Answer::No } else { Answer::Yes })
 }
 
-fn compact(arguments: &CompactArguments, terminal: &Terminal) -> Result<Answer> {
+fn compact(arguments: &FolderArguments, terminal: &Terminal) -> Result<Answer> {
     let mut store = Store::open(&arguments.store)?;
     let compacted = store.compact()?;
     terminal.print(&if terminal.json {
@@ -343,7 +337,7 @@ fn compact(arguments: &CompactArguments, terminal: &Terminal) -> Result<Answer> 
     Ok(Answer::Yes)
 }
 
-fn verify(arguments: &VerifyArguments, terminal: &Terminal) -> Result<Answer> {
+fn verify(arguments: &FolderArguments, terminal: &Terminal) -> Result<Answer> {
     let store = Store::open_read_only(&arguments.store)?;
     let problems = store.verify()?;
     let documents = store.len()?;

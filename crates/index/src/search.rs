@@ -42,8 +42,8 @@ pub enum Exactness {
     /// What comparing with every vector finds. Reads the vectors in 8 bits and looks up all that could be among the
     /// best, going by a bound on what rounding to 8 bits cost.
     Exact,
-    /// Of the best ten, one or two in a thousand may be missed (a million clustered vectors of 128 numbers). Reads one bit a number, then compares the best few
-    /// thousand in 8 bits.
+    /// Of the best ten, one or two in a thousand may be missed (a million clustered vectors of 128 numbers). Reads one bit
+    /// a number, then compares the best few thousand in 8 bits.
     #[default]
     High,
     /// The same with a few hundred: three or four in a hundred may be missed.
@@ -197,8 +197,8 @@ impl Store {
                 }
             }
         }
-        // The last attempt reads no codes, so none can be damaged.
-        Ok(Vec::new())
+        // The last attempt reads no codes, so none can be damaged; an empty answer would be a wrong one all the same.
+        Err(damaged(&self.folder, "its codes are damaged each time they are made anew"))
     }
 
     /// The best rows of each query.

@@ -115,7 +115,7 @@ impl<'a> Candidates<'a> {
             for ((query, bytes), candidates) in open.into_iter().zip(queries).zip(lists) {
                 let whole = candidates.len() < list;
                 let best = &mut best[query];
-                let settled = self.settle(query, &bytes, &candidates, usize::MAX, best)?;
+                let settled = self.settle(query, &bytes, &candidates, best)?;
                 if settled == Outcome::Open && !whole {
                     still_open.push(query);
                 }
@@ -141,7 +141,7 @@ impl<'a> Candidates<'a> {
         for (query, (list, best)) in lists.into_iter().zip(best).enumerate() {
             let bytes = ByteQuery::new(queries.row(query));
             let list = self.scored_by_bytes(&bytes, list)?;
-            self.settle(query, &bytes, &list, usize::MAX, best)?;
+            self.settle(query, &bytes, &list, best)?;
         }
         Ok(())
     }
@@ -177,7 +177,6 @@ impl<'a> Candidates<'a> {
         query: usize,
         bytes: &ByteQuery,
         candidates: &[Scored],
-        most: usize,
         best: &mut TopK,
     ) -> Result<Outcome, Failure> {
         let query = self.search.queries.row(query);
@@ -187,7 +186,7 @@ impl<'a> Candidates<'a> {
             .snapshot
             .prepare_cached("SELECT vector, checksum FROM vectors WHERE row = ?1")
             .map_err(|e| self.search.store.fail(e))?;
-        for candidate in &candidates[..candidates.len().min(most)] {
+        for candidate in candidates {
             if candidate.score + bound < best.threshold(0).max(self.search.least()) {
                 return Ok(Outcome::Proven);
             }
@@ -220,21 +219,24 @@ impl<'a> Candidates<'a> {
     ) -> Result<f32, Failure> {
         let store = self.search.store;
         let vector = |found: &rusqlite::Row<'_>| {
-            Ok((found.get_ref(0)?.as_blob()?.to_vec(), found.get::<_, i64>(1)?))
+            let bytes = found.get_ref(0)?.as_blob()?;
+            let (numbers, rest) = bytes.as_chunks::<4>();
+            if numbers.len() != query.len() || !rest.is_empty() {
+                return Ok(Err("has another width"));
+            }
+            if found.get::<_, i64>(1)? != checksum::of(&[bytes]) {
+                return Ok(Err("does not match its checksum"));
+            }
+            let numbers: Vec<f32> = numbers.iter().map(|x| f32::from_le_bytes(*x)).collect();
+            Ok(Ok(dot(query, &numbers)))
         };
-        let found = find.query_row([row], vector).optional().map_err(|e| store.fail(e))?;
-        let Some((bytes, written)) = found else { return Err(Failure::Codes) };
-        let (numbers, rest) = bytes.as_chunks::<4>();
-        if numbers.len() != query.len() || !rest.is_empty() {
-            let why = format!("the vector of row {row} has another width");
-            return Err(damaged(&store.folder, &why).into());
+        match find.query_row([row], vector).optional().map_err(|e| store.fail(e))? {
+            Some(Ok(score)) => Ok(score),
+            Some(Err(what)) => {
+                Err(damaged(&store.folder, &format!("the vector of row {row} {what}")).into())
+            }
+            None => Err(Failure::Codes),
         }
-        if written != checksum::of(&[&bytes]) {
-            let why = format!("the vector of row {row} does not match its checksum");
-            return Err(damaged(&store.folder, &why).into());
-        }
-        let numbers: Vec<f32> = numbers.iter().map(|x| f32::from_le_bytes(*x)).collect();
-        Ok(dot(query, &numbers))
     }
 }
 
