@@ -34,11 +34,6 @@ impl RowSet {
     pub fn is_empty(&self) -> bool {
         self.words.iter().all(|word| *word == 0)
     }
-
-    /// The bits: row `r` is bit `r % 64` of word `r / 64`; what lies past the end is not in the set.
-    pub fn words(&self) -> &[u64] {
-        &self.words
-    }
 }
 
 impl FromIterator<u64> for RowSet {
