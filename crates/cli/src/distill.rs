@@ -8,6 +8,7 @@ use hpd_distill::recipe::Recipe;
 use hpd_distill::run::{self, DeviceChoice, Settings, TeacherArgument};
 use hpd_distill::sentences::{SentenceFile, SentenceOptions};
 use hpd_distill::start::StudentStart;
+use hpd_encoder::{Arithmetic, OpenOptions};
 use hpd_files::{Error, Progress, Result};
 
 use crate::Answer;
@@ -83,6 +84,9 @@ pub(crate) struct Arguments {
     /// Truncate texts for the teacher at so many tokens [default: what its folder says]
     #[arg(long, value_name = "TOKENS")]
     teacher_max_seq_length: Option<usize>,
+    /// Numbers the teacher computes in, `float32`, `bfloat16` or `int8` [default: those its folder stores]
+    #[arg(long, value_name = "ARITHMETIC")]
+    teacher_arithmetic: Option<Arithmetic>,
     /// Branch, tag or commit of Hugging Face ids
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
@@ -156,8 +160,11 @@ impl Arguments {
     }
 
     fn teacher(&self, terminal: &Terminal) -> Result<TeacherArgument> {
-        let (model, longest) = (self.teacher_model.as_deref(), self.teacher_max_seq_length);
-        TeacherArgument::parse(&self.teacher, model, longest, |name| {
+        let opening = OpenOptions {
+            max_seq_length: self.teacher_max_seq_length,
+            arithmetic: self.teacher_arithmetic,
+        };
+        TeacherArgument::parse(&self.teacher, self.teacher_model.as_deref(), opening, |name| {
             model_folder(name, self.revision.as_deref(), terminal)
         })
     }

@@ -25,6 +25,7 @@ pub mod shards;
 pub mod start;
 pub mod student;
 pub mod teacher;
+pub mod topics;
 pub mod train;
 
 pub use hpd_eval::pca;

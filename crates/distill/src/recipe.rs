@@ -44,6 +44,8 @@ pub struct Recipe {
     pub batch_size: usize,
     /// How sentences come together in a batch (`length_buckets`, `windows`).
     pub order: Order,
+    /// Sentences of one topic that meet in a batch when the order is `topics` (16, 16).
+    pub topic_group: usize,
     /// Passes over the sentences (1, 5).
     pub epochs: usize,
     /// In which numbers the layers multiply on the CPU (`bfloat16`, `float32`), forwards and backwards; everything
@@ -104,6 +106,9 @@ pub enum Order {
     /// Sentences of similar length together, batches in random order: little padding where there is padding, and
     /// neighbours that cannot be told apart by length.
     LengthBuckets,
+    /// Groups of sentences that the teacher finds alike, several such groups a batch: the relational loss then sees
+    /// near neighbours, among which retrieval decides, and not only strangers.
+    Topics,
     /// The released code's: windows of 100 sentences in list order, each shuffled; the list itself only from the
     /// second epoch on.
     Windows,
@@ -289,6 +294,7 @@ impl Recipe {
         whole("dim", self.dim)?;
         whole("pca_rows", self.pca_rows)?;
         whole("batch_size", self.batch_size)?;
+        whole("topic_group", self.topic_group)?;
         whole("epochs", self.epochs)?;
         whole("evaluate_every", self.evaluate_every)?;
         whole("checkpoint_every", self.checkpoint_every)?;

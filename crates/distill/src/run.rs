@@ -67,8 +67,8 @@ pub enum TeacherArgument {
         folder: PathBuf,
         /// What was typed.
         name: String,
-        /// Tokens at which sentences are cut; `None` as the folder says.
-        max_seq_length: Option<usize>,
+        /// Where sentences are cut and in which numbers the teacher computes; by default as its folder says.
+        opening: OpenOptions,
     },
     /// A file of vectors, made elsewhere.
     Vectors(PathBuf),
@@ -89,7 +89,7 @@ impl TeacherArgument {
     pub fn parse(
         text: &str,
         endpoint_model: Option<&str>,
-        max_seq_length: Option<usize>,
+        opening: OpenOptions,
         folder_of: impl FnOnce(&str) -> Result<PathBuf>,
     ) -> Result<Self> {
         let kind = TeacherKind::parse(text);
@@ -100,9 +100,7 @@ impl TeacherArgument {
             .hint("leave it out, or give an http:// or https:// address as --teacher"));
         }
         Ok(match kind {
-            TeacherKind::Model(name) => {
-                Self::Model { folder: folder_of(&name)?, name, max_seq_length }
-            }
+            TeacherKind::Model(name) => Self::Model { folder: folder_of(&name)?, name, opening },
             TeacherKind::Vectors(path) => Self::Vectors(path),
             TeacherKind::Endpoint(url) => {
                 Self::Endpoint { url, model: endpoint_model.map(str::to_owned) }
@@ -112,10 +110,8 @@ impl TeacherArgument {
 
     fn open(&self) -> Result<Teacher> {
         match self {
-            Self::Model { folder, name, max_seq_length } => {
-                let opening =
-                    OpenOptions { max_seq_length: *max_seq_length, ..OpenOptions::default() };
-                Teacher::model(name, folder, &opening, EncodeOptions::default())
+            Self::Model { folder, name, opening } => {
+                Teacher::model(name, folder, opening, EncodeOptions::default())
             }
             Self::Vectors(path) => Teacher::vectors(path),
             Self::Endpoint { url, model } => {
@@ -131,12 +127,8 @@ impl TeacherArgument {
 
     /// The model, when it runs here.
     pub(crate) fn model(&self) -> Result<Option<Model>> {
-        let Self::Model { folder, max_seq_length, .. } = self else { return Ok(None) };
-        Model::open_with(
-            folder,
-            &OpenOptions { max_seq_length: *max_seq_length, ..OpenOptions::default() },
-        )
-        .map(Some)
+        let Self::Model { folder, opening, .. } = self else { return Ok(None) };
+        Model::open_with(folder, opening).map(Some)
     }
 
     /// The model folder that layers and vocabulary can be taken from.

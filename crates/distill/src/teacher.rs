@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use hpd_encoder::{EncodeOptions, Folder, Model, OpenOptions};
+use hpd_encoder::{Arithmetic, EncodeOptions, Folder, Model, OpenOptions};
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Fingerprint, Progress, Result, interrupt};
 
@@ -195,11 +195,15 @@ impl Teacher {
 impl ModelTeacher {
     fn card(&self) -> TeacherCard {
         let length = self.model.max_seq_length();
-        let parts = [
+        let mut parts = vec![
             self.model.identity().weights.clone(),
             describe(self.model.folder()),
             format!("{length} {:?}", self.options),
         ];
+        // Caches of floats keep the name they had before there was a choice.
+        if self.model.arithmetic() != Arithmetic::Float32 {
+            parts.push(format!("{:?}", self.model.arithmetic()));
+        }
         TeacherCard {
             prompt: Some(format!("{:?}", self.options.prompt)),
             max_seq_length: Some(length),

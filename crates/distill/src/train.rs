@@ -14,9 +14,10 @@ use crate::checkpoint::{self, Checkpoint, RunState};
 use crate::loss::{Loss, loss};
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::Optimizer;
-use crate::recipe::{Center, Embeddings, Recipe, SelectBy};
+use crate::recipe::{Center, Embeddings, Order, Recipe, SelectBy};
 use crate::schedule::Schedule;
 use crate::student::{DropoutSites, PackedBatch, Student};
+use crate::topics;
 
 /// Name of the last checkpoint in a run's folder.
 pub const LAST: &str = "last.safetensors";
@@ -90,9 +91,21 @@ pub fn train(
 ) -> Result<Outcome> {
     data.check(recipe, &student)?;
     let device = student.body.positions.device();
-    let batches = Batches { order: recipe.order, size: recipe.batch_size, seed: recipe.seed };
+    let batches = Batches {
+        order: recipe.order,
+        size: recipe.batch_size,
+        topic_group: recipe.topic_group,
+        seed: recipe.seed,
+    };
+    let topics = match recipe.order {
+        Order::Topics => data.topics(recipe, progress),
+        Order::LengthBuckets | Order::Windows => Vec::new(),
+    };
     let epoch_of = |epoch| {
-        batches.epoch(epoch, (data.epoch)(epoch), |row| data.tokens.text(row as usize).len())
+        batches.epoch(epoch, (data.epoch)(epoch), |row| match topics.get(row as usize) {
+            Some(&topic) => topic as usize,
+            None => data.tokens.text(row as usize).len(),
+        })
     };
     let steps = (0..recipe.epochs)
         .map(|epoch| (data.epoch)(epoch).len().div_ceil(recipe.batch_size) as u64);
@@ -268,6 +281,13 @@ impl TrainingData<'_> {
 
     fn batch(&self, rows: &[u32], student: &Student) -> PackedBatch {
         PackedBatch::new(rows.iter().map(|&row| self.tokens.text(row as usize)), &student.config)
+    }
+
+    /// The topic of each sentence, by its target.
+    fn topics(&self, recipe: &Recipe, progress: &dyn Progress) -> Vec<u32> {
+        progress.stage("sorting sentences by topic", None);
+        let target = |rows: &[u32]| self.targets(recipe, rows, &Device::flex()).0;
+        topics::topics(self.tokens.len(), recipe.seed, &target)
     }
 
     /// Projected and full-width teacher vectors of `rows`: `[rows, dim]` and `[rows, teacher_dim]`.

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Makes passages for training out of the documents in git repositories, since single sentences teach a student nothing of long text.
+
+    passages.py --output passages.jsonl.gz MedQuAD peps osbooks-microbiology@ecf34da ...
+
+A repository is a folder, bare or with a work tree, read at HEAD or at the commit behind `@`: a book whose licence changed
+is taken as it was before. Read are paragraphs of running prose in Markdown, reStructuredText, XHTML (Standard Ebooks), CNXML
+(OpenStax) and the answers of MedQuAD; short neighbours are joined, long ones divided between sentences. One JSON object
+a line, {"text", "source"}, in an order drawn from --seed. Which repositories made which passages is printed.
+"""
+
+import argparse
+import gzip
+import html
+import json
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ENDINGS = (".md", ".rst", ".xhtml", ".xml", ".cnxml")
+
+
+def files_of(repository, commit):
+    """(path, text) of all documents at a commit."""
+    git = ["git", "-C", str(repository)]
+    listed = subprocess.run([*git, "ls-tree", "-r", "-z", commit], capture_output=True)
+    if listed.returncode != 0:
+        sys.exit(f"cannot read {repository} at {commit}: {listed.stderr.decode('utf-8', 'replace').strip()}")
+    wanted = []
+    for line in listed.stdout.decode("utf-8", "replace").split("\0"):
+        kind_and_id, _, path = line.partition("\t")
+        if path.endswith(ENDINGS) and kind_and_id.split()[1] == "blob":
+            wanted.append((kind_and_id.split()[2], path))
+    request = "".join(f"{object_id}\n" for object_id, _ in wanted).encode()
+    answer = subprocess.run([*git, "cat-file", "--batch"], input=request, check=True, capture_output=True).stdout
+    at = 0
+    for _, path in wanted:
+        end = answer.index(b"\n", at)
+        header = answer[at:end].split()
+        at = end + 1
+        if header[-1] == b"missing":
+            continue
+        size = int(header[-1])
+        yield path, answer[at : at + size].decode("utf-8", "replace")
+        at += size + 1
+
+
+def paragraphs(path, text):
+    """Paragraphs of one file, markup removed."""
+    if path.endswith((".xhtml", ".cnxml")):
+        for match in re.finditer(r"<(p|para)\b[^>/]*>(.*?)</\1>", text, re.S):
+            yield re.sub(r"<[^>]+>", "", match.group(2))
+    elif path.endswith(".xml"):
+        for match in re.finditer(r"<Answer>(.*?)</Answer>", text, re.S):
+            yield from re.split(r"\n\s*\n", match.group(1))
+    else:
+        text = re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.S | re.M)
+        text = re.sub(r"^---\n.*?^---\n", "", text, count=1, flags=re.S | re.M)
+        for part in re.split(r"\n\s*\n", text):
+            # Headings, lists, tables, quotations and code are no running prose.
+            if re.match(r"\s{2,}|[#|>:<*+\-=.\d\[!]", part):
+                continue
+            part = re.sub(r"!?\[([^\]]*)\](\([^)]*\)|\[[^\]]*\])", r"\1", part)
+            part = re.sub(r":[a-z:]+:`([^`<]*)(?:<[^>]*>)?`", r"\1", part)
+            yield re.sub(r"[`*_]{1,3}|<[^>]+>", "", part)
+
+
+def clean(text):
+    return re.sub(r"\s+", " ", html.unescape(text)).strip()
+
+
+def is_prose(text):
+    letters = sum(c.isascii() and c.isalpha() or c == " " for c in text)
+    return letters >= 0.85 * len(text) and text[-1:] in ".!?\"”"
+
+
+def sentences_of(text):
+    return re.split(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z0-9])", text)
+
+
+def passages(repository, commit, options, draw):
+    """Runs of sentences of one file, between --min-words and about --max-words long."""
+    for path, text in files_of(repository, commit):
+        run = []
+        for part in map(clean, paragraphs(path, text)):
+            if not part or not is_prose(part):
+                continue
+            run += sentences_of(part)
+            while sum(len(sentence.split()) for sentence in run) >= options.min_words:
+                length, taken, words = draw.randint(options.min_words, options.max_words), 0, 0
+                while taken < len(run) and words < length:
+                    words += len(run[taken].split())
+                    taken += 1
+                yield " ".join(run[:taken])
+                run = run[taken:]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("repositories", nargs="+", metavar="REPOSITORY[@COMMIT]")
+    parser.add_argument("--output", type=Path, required=True, help=".jsonl or .jsonl.gz")
+    parser.add_argument("--min-words", type=int, default=25)
+    parser.add_argument("--max-words", type=int, default=95)
+    parser.add_argument("--limit", type=int, default=10**9, help="passages of a repository at most")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    rows, seen = [], set()
+    for argument in options.repositories:
+        folder, _, commit = argument.partition("@")
+        name = Path(folder).name
+        found = [p for p in passages(folder, commit or "HEAD", options, draw) if p not in seen]
+        found = list(dict.fromkeys(found))
+        draw.shuffle(found)
+        kept = found[: options.limit]
+        seen.update(kept)
+        rows += [{"text": passage, "source": name} for passage in kept]
+        print(f"{name}: {len(kept)} of {len(found)} passages", file=sys.stderr)
+    draw.shuffle(rows)
+    compressed = options.output.name.endswith(".gz")
+    with (gzip.open if compressed else open)(options.output, "wt", encoding="utf-8") as output:
+        output.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+if __name__ == "__main__":
+    main()
