@@ -33,8 +33,9 @@ pub(crate) struct Arguments {
     /// Numbers in a student's vector [default: what the recipe says, 128]
     #[arg(long, value_name = "N")]
     dim: Option<usize>,
-    /// Cut so many layers out of the teacher, evenly spread, the last one among them [default: 3]
-    #[arg(long, value_name = "N", conflicts_with_all = ["keep_layers", "student"])]
+    /// Cut so many layers out of the teacher, evenly spread, the last one among them [default: 3]; 0 for a
+    /// static student, a vector for each token of the vocabulary (of `--student`'s, if given)
+    #[arg(long, value_name = "N", conflicts_with = "keep_layers")]
     layers: Option<usize>,
     /// Cut exactly these layers out of the teacher, counted from 0
     #[arg(long, value_name = "I,J,…", value_delimiter = ',', conflicts_with = "student")]
@@ -45,10 +46,10 @@ pub(crate) struct Arguments {
     /// Start from random weights of this width, with the vocabulary of the teacher or of `--student`
     #[arg(long, value_name = "WIDTH")]
     fresh_width: Option<usize>,
-    /// Recipe: `hpd`, `hpd2022` or a TOML file
-    #[arg(long, value_name = "NAME|FILE", default_value = "hpd")]
-    recipe: String,
-    /// Change one knob of the recipe, for example `optimizer.learning_rate=1e-4`; may be repeated
+    /// Recipe: `hpd`, `hpd2022`, `static` or a TOML file [default: static with --layers 0, else hpd]
+    #[arg(long, value_name = "NAME|FILE")]
+    recipe: Option<String>,
+    /// Change one knob of the recipe, for example `schedule.learning_rate=1e-4`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Passes over the sentences [default: what the recipe says]
@@ -111,6 +112,7 @@ const EXAMPLES: &str = "\
 Examples:
   hpd distill --teacher sentence-transformers/all-MiniLM-L6-v2 --sentences wiki.txt.gz --output student
   hpd distill --teacher ./teacher --sentences a.txt b.jsonl@0.2 --layers 2 --dim 64 --output small
+  hpd distill --teacher ./teacher --sentences a.txt --layers 0 --output static
   hpd distill --teacher http://gpu:8080/v1 --teacher-model bge-m3 --student ./base --sentences a.txt --output s
   hpd distill --teacher ./teacher --sentences a.txt --output student --dry-run
 
@@ -149,7 +151,7 @@ impl Arguments {
                 ..SentenceOptions::default()
             },
             recipe: self.recipe()?,
-            recipe_name: self.recipe.clone(),
+            recipe_name: self.recipe_name().to_owned(),
             output: self.output.clone(),
             teacher_cache: self.teacher_cache.clone(),
             dev_sts: self.dev_sts.clone(),
@@ -175,7 +177,14 @@ impl Arguments {
             .as_deref()
             .map(|name| model_folder(name, self.revision.as_deref(), terminal))
             .transpose()?;
+        if let (Some(count @ 1..), Some(_), None) = (self.layers, &student, self.fresh_width) {
+            return Err(Error::input(format!(
+                "`--layers {count}` cuts layers out of the teacher, but `--student` keeps all of another model's"
+            ))
+            .hint("leave one of the two out, or give --layers 0 for a static student"));
+        }
         Ok(match (self.fresh_width, student, &self.keep_layers) {
+            (None, model, None) if self.layers == Some(0) => StudentStart::Static { model },
             (Some(width), vocabulary, _) => {
                 StudentStart::Fresh { width, layers: self.layers.unwrap_or(3), vocabulary }
             }
@@ -185,12 +194,17 @@ impl Arguments {
         })
     }
 
+    fn recipe_name(&self) -> &str {
+        let preset = if self.layers == Some(0) { "static" } else { "hpd" };
+        self.recipe.as_deref().unwrap_or(preset)
+    }
+
     fn recipe(&self) -> Result<Recipe> {
-        let mut recipe = Recipe::load(&self.recipe)?;
+        let mut recipe = Recipe::load(self.recipe_name())?;
         for text in &self.overrides {
             let (key, value) = text.split_once('=').ok_or_else(|| {
                 Error::input(format!("`--set {text}` has no `=`"))
-                    .hint("write it as `--set optimizer.learning_rate=1e-4`")
+                    .hint("write it as `--set schedule.learning_rate=1e-4`")
             })?;
             recipe.set(key, value)?;
         }
@@ -198,7 +212,7 @@ impl Arguments {
             ("dim", self.dim.map(|n| n.to_string())),
             ("epochs", self.epochs.map(|n| n.to_string())),
             ("batch_size", self.batch_size.map(|n| n.to_string())),
-            ("optimizer.learning_rate", self.learning_rate.map(|rate| format!("{rate:e}"))),
+            ("schedule.learning_rate", self.learning_rate.map(|rate| format!("{rate:e}"))),
             ("seed", self.seed.map(|n| n.to_string())),
         ];
         for (key, value) in flags {

@@ -388,6 +388,15 @@ mod distil {
     }
 
     #[test]
+    fn layers_of_the_teacher_and_another_student() {
+        let shop = Workshop::new();
+        let (model, texts) = (shop.name("model"), shop.texts(400));
+        let arguments =
+            ["--teacher", &model, "--student", &model, "--layers", "2", "--sentences", &texts];
+        refused_distilling(&shop, &arguments, &["--layers 2", "--student", "--layers 0"]);
+    }
+
+    #[test]
     fn an_unknown_key_in_a_recipe() {
         let shop = Workshop::new();
         let recipe = shop.write("recipe.toml", b"learning_rat = 1.0\n");

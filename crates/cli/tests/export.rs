@@ -47,6 +47,31 @@ fn eight_bits_and_back_give_the_same_vectors() {
 }
 
 #[test]
+fn a_static_student_is_made_embeds_and_goes_to_8_bits_and_back() {
+    let shop = Workshop::new();
+    let (model, texts) = (shop.name("model"), shop.texts(400));
+    let distil = |more: &[&str]| {
+        let output = shop.name("static");
+        let run = ["distill", "--teacher", &model, "--sentences", &texts, "--output", &output];
+        hpd(&[&run, ["--layers", "0", "--dim", "8", "--held-back", "50"].as_slice(), more].concat())
+    };
+    assert_refused(&distil(&["--recipe", "hpd2022"]), &["head.bias", "--set head.bias=false"]);
+    distil(&["--resume"]).stdout();
+    let recipe = fs::read_to_string(shop.path("static.run/recipe.toml")).expect("a recipe");
+    assert!(recipe.contains("max_tokens = 256"), "not the recipe for static students: {recipe}");
+    let facts = inspect(&shop, "static");
+    assert_eq!((&facts["architecture"], &facts["layers"]), (&"static-embedding".into(), &0.into()));
+
+    hpd(&["export", &shop.name("static"), "--int8", "--output", &shop.name("int8")]).stdout();
+    hpd(&["export", &shop.name("int8"), "--output", &shop.name("float")]).stdout();
+    assert!(shop.path("int8/0_StaticEmbedding/model.int8.safetensors").is_file());
+    let int8 = vectors(&shop, "int8", "float32");
+    assert_eq!(int8, vectors(&shop, "float", "float32"));
+    assert_ne!(int8, vectors(&shop, "static", "float32"));
+    assert_eq!(inspect(&shop, "int8")["space"], facts["space"]);
+}
+
+#[test]
 fn inspect_tells_how_weights_are_stored_and_whether_they_are_those_that_were_named() {
     let shop = with_int8();
     let (float, int8) = (inspect(&shop, "model"), inspect(&shop, "int8"));

@@ -46,20 +46,35 @@ pub struct TeacherFacts {
 pub struct StudentFacts {
     /// Numbers in its vectors.
     pub dim: usize,
-    /// Transformer layers.
-    pub layers: usize,
-    /// Width of the Transformer.
-    pub hidden: usize,
+    /// What makes them.
+    pub body: StudentBody,
     /// Parameters, embeddings and head included.
     pub parameters: usize,
-    /// Longest text in tokens.
-    pub max_seq_length: usize,
-    /// What stands behind the linear map of the head.
-    pub activation: DenseActivation,
     /// Whether vectors come out with length 1.
     pub normalize: bool,
     /// Shorter prefixes of the vectors that were trained too.
     pub matryoshka_dimensions: Vec<usize>,
+}
+
+/// What makes a student's vectors.
+#[derive(Clone, Copy, Debug)]
+pub enum StudentBody {
+    /// A Transformer with a head.
+    Transformer {
+        /// Its layers.
+        layers: usize,
+        /// Its width.
+        hidden: usize,
+        /// Longest text in tokens.
+        max_seq_length: usize,
+        /// What stands behind the linear map of the head.
+        activation: DenseActivation,
+    },
+    /// A table of vectors, one a token.
+    Static {
+        /// Rows of the table.
+        tokens: usize,
+    },
 }
 
 /// How the targets were made of the teacher's vectors.
@@ -146,6 +161,7 @@ impl Card {
         for tag in TAGS {
             yaml += &format!("- {tag}\n");
         }
+        yaml += &format!("- {}\n", self.student.body.tag());
         yaml += &format!("- dataset_size:{}\n", self.data.sentences);
         yaml += &format!("- {}\n---\n", yaml_text(&format!("loss:{}", self.training.loss)));
         yaml
@@ -207,16 +223,13 @@ impl Card {
             "## Model\n\n```\n{}```\n\n\
              | | |\n|---|---|\n\
              | parameters | {} |\n\
-             | layers × width | {} × {} |\n\
+             {}\
              | output dimensions | {} |\n\
-             | longest text | {} tokens |\n\
              | similarity | cosine |\n",
             self.architecture(),
             in_millions(student.parameters),
-            student.layers,
-            student.hidden,
+            student.body.table_rows(),
             student.dim,
-            student.max_seq_length,
         );
         if !student.matryoshka_dimensions.is_empty() {
             let prefixes: Vec<_> =
@@ -228,17 +241,10 @@ impl Card {
 
     /// The modules in the order in which a text passes them.
     fn architecture(&self) -> String {
-        let StudentFacts { dim, layers, hidden, activation, .. } = self.student;
-        let mut text = format!(
-            "(0): Transformer({layers} layers, width {hidden}, at most {} tokens)\n\
-             (1): Pooling(mean)\n\
-             (2): Dense({hidden} -> {dim}, {activation:?})\n",
-            self.student.max_seq_length
-        );
-        if self.student.normalize {
-            text += "(3): Normalize()\n";
-        }
-        text
+        let mut modules = self.student.body.modules(self.student.dim);
+        modules.extend(self.student.normalize.then(|| "Normalize()".to_owned()));
+        let lines = modules.iter().enumerate();
+        lines.map(|(index, module)| format!("({index}): {module}\n")).collect()
     }
 
     fn training_details(&self) -> String {
@@ -263,6 +269,42 @@ impl Card {
             training.recipe_toml.trim_end(),
         );
         text
+    }
+}
+
+impl StudentBody {
+    /// The modules in front of Normalize.
+    fn modules(self, dim: usize) -> Vec<String> {
+        match self {
+            Self::Transformer { layers, hidden, max_seq_length, activation } => vec![
+                format!(
+                    "Transformer({layers} layers, width {hidden}, at most {max_seq_length} tokens)"
+                ),
+                "Pooling(mean)".to_owned(),
+                format!("Dense({hidden} -> {dim}, {activation:?})"),
+            ],
+            Self::Static { tokens } => vec![format!("StaticEmbedding({tokens} tokens, width {dim})")],
+        }
+    }
+
+    /// Rows of the table of facts that only such a student has.
+    fn table_rows(self) -> String {
+        match self {
+            Self::Transformer { layers, hidden, max_seq_length, .. } => format!(
+                "| layers × width | {layers} × {hidden} |\n| longest text | {max_seq_length} tokens |\n"
+            ),
+            Self::Static { tokens } => {
+                format!("| layers | none: the mean of {tokens} tokens' learnt vectors |\n| longest text | any |\n")
+            }
+        }
+    }
+
+    /// What else can serve it, or what it is.
+    fn tag(self) -> &'static str {
+        match self {
+            Self::Transformer { .. } => "text-embeddings-inference",
+            Self::Static { .. } => "static-embeddings",
+        }
     }
 }
 
@@ -306,13 +348,12 @@ fn yaml_text(text: &str) -> String {
 
 const HOMEPAGE: &str = env!("CARGO_PKG_REPOSITORY");
 
-const TAGS: [&str; 6] = [
+const TAGS: [&str; 5] = [
     "sentence-transformers",
     "sentence-similarity",
     "feature-extraction",
     "dense",
     "knowledge-distillation",
-    "text-embeddings-inference",
 ];
 
 const CITATION: &str = "\
@@ -356,11 +397,13 @@ pub(crate) mod tests {
             },
             student: StudentFacts {
                 dim: 128,
-                layers: 3,
-                hidden: 384,
+                body: StudentBody::Transformer {
+                    layers: 3,
+                    hidden: 384,
+                    max_seq_length: 256,
+                    activation: DenseActivation::Identity,
+                },
                 parameters: 17_300_000,
-                max_seq_length: 256,
-                activation: DenseActivation::Identity,
                 normalize: true,
                 matryoshka_dimensions: vec![32, 64],
             },

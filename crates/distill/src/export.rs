@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hpd_encoder::tensor::Tensor;
-use hpd_encoder::writer::{Dense, ModelFolder, Module};
-use hpd_encoder::{Identity, Pooling};
+use hpd_encoder::Identity;
+use hpd_encoder::writer::{Encoder, ModelFolder, Module};
 use hpd_files::fingerprint::Fingerprinter;
 use hpd_files::{Fingerprint, Result};
 use serde_json::{Map, Value, json};
@@ -19,16 +19,14 @@ use crate::card::{Card, TeacherFacts, front_matter_value};
 /// A trained student, out of the training backend.
 #[derive(Clone, Debug)]
 pub struct TrainedStudent {
-    /// `config.json` with the student's own `num_hidden_layers`.
-    pub config: Map<String, Value>,
-    /// The Transformer's tensors by their Hugging Face names.
+    /// What stands in front of the head.
+    pub encoder: Encoder,
+    /// Its tensors by their Hugging Face names.
     pub tensors: Vec<Tensor>,
-    /// The projection to the student's dimensions.
-    pub head: Dense,
+    /// What follows, as far as it is no part of the table of a static student.
+    pub head: Vec<Module>,
     /// Folder whose tokenizer files the student takes over.
     pub tokenizer_from: PathBuf,
-    /// Whether the tokenizer gets texts in lower case.
-    pub do_lower_case: bool,
     /// Words in front of texts, by name, as the student was trained with them.
     pub prompts: BTreeMap<String, String>,
     /// The prompt that is used when none is named.
@@ -60,8 +58,8 @@ impl Space<'_> {
     }
 }
 
-/// Writes the student's folder with its card and tells its identity. Whether it normalises, its longest text
-/// and its Matryoshka prefixes are taken from the card.
+/// Writes the student's folder with its card and tells its identity. Its Matryoshka prefixes are taken from the
+/// card.
 ///
 /// # Errors
 /// When shapes disagree, a number is not finite, the tokenizer is missing, `output` is there already and
@@ -73,23 +71,20 @@ pub fn write(
     output: &Path,
     replace: bool,
 ) -> Result<Identity> {
-    let mut config = student.config;
+    let mut encoder = student.encoder;
     let mut about = about(card);
     if !card.student.matryoshka_dimensions.is_empty() {
         let dimensions = json!(card.student.matryoshka_dimensions);
-        // vLLM and SGLang look for it in the config.
-        config.insert("matryoshka_dimensions".to_owned(), dimensions.clone());
+        if let Encoder::Transformer(modules) = &mut encoder {
+            // vLLM and SGLang look for it in the config.
+            modules.config.insert("matryoshka_dimensions".to_owned(), dimensions.clone());
+        }
         about.insert("matryoshka_dimensions".to_owned(), dimensions);
     }
-    let mut head = vec![Module::Dense(student.head)];
-    head.extend(card.student.normalize.then_some(Module::Normalize));
     let folder = ModelFolder {
-        config,
+        encoder,
         tensors: student.tensors,
-        pooling: Pooling::mean(),
-        head,
-        max_seq_length: card.student.max_seq_length,
-        do_lower_case: student.do_lower_case,
+        head: student.head,
         prompts: student.prompts,
         default_prompt_name: student.default_prompt_name,
         tokenizer_from: student.tokenizer_from,
@@ -126,7 +121,8 @@ pub fn teacher_facts(folder: &Path, id: Option<&str>, dim: usize) -> TeacherFact
 mod tests {
     use super::*;
     use crate::card::tests::card;
-    use hpd_encoder::DenseActivation;
+    use hpd_encoder::writer::{Dense, TransformerModules};
+    use hpd_encoder::{DenseActivation, Pooling};
 
     const SPACE: Space<'_> =
         Space { teacher: "a teacher", projection: &[1.0, 0.0], dim: 1, center: &[] };
@@ -134,17 +130,21 @@ mod tests {
     fn student(source: &Path) -> TrainedStudent {
         fs::write(source.join("tokenizer.json"), "{}").unwrap();
         TrainedStudent {
-            config: json!({ "hidden_size": 2 }).as_object().unwrap().clone(),
+            encoder: Encoder::Transformer(TransformerModules {
+                config: json!({ "hidden_size": 2 }).as_object().unwrap().clone(),
+                pooling: Pooling::mean(),
+                max_seq_length: 64,
+                do_lower_case: false,
+            }),
             tensors: vec![],
-            head: Dense {
+            head: vec![Module::Dense(Dense {
                 weight: vec![0.5, 0.5],
                 bias: None,
                 in_features: 2,
                 out_features: 1,
                 activation: DenseActivation::Identity,
-            },
+            })],
             tokenizer_from: source.to_owned(),
-            do_lower_case: false,
             prompts: BTreeMap::new(),
             default_prompt_name: None,
         }

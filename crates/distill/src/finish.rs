@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use hpd_encoder::tensor::Tensor;
-use hpd_encoder::writer::Dense;
-use hpd_encoder::{DenseActivation, EncodeOptions, Model};
+use hpd_encoder::writer::{Dense, Encoder, Module, STATIC_TABLE, TransformerModules};
+use hpd_encoder::{DenseActivation, EncodeOptions, Folder, Model, Pooling};
 use hpd_eval::provenance::Machine;
 use hpd_eval::sts::Pairs;
 use hpd_files::vectors::Matrix;
@@ -17,7 +17,8 @@ use hpd_files::{Error, Progress, Result};
 
 use crate::agreement::agreement;
 use crate::card::{
-    Card, DataFacts, ProjectionFacts, Results, Speed, StudentFacts, TeacherFacts, TrainingFacts,
+    Card, DataFacts, ProjectionFacts, Results, Speed, StudentBody, StudentFacts, TeacherFacts,
+    TrainingFacts,
 };
 use crate::export::{self, Space, TrainedStudent};
 use crate::pca::Pca;
@@ -132,8 +133,44 @@ impl Finish<'_> {
         Ok(spearman(Some(pairs), &rows))
     }
 
-    /// The student's tensors, the head apart.
+    /// The student as its folder has it.
     fn student(&self) -> Result<TrainedStudent> {
+        let (encoder, tensors, mut head) = if self.start.is_static() {
+            (Encoder::Static { max_tokens: None }, vec![self.folded_table()], Vec::new())
+        } else {
+            let (tensors, dense) = self.tensors_and_head();
+            (self.transformer()?, tensors, vec![Module::Dense(dense)])
+        };
+        head.extend(self.recipe().normalize.then_some(Module::Normalize));
+        let folder = &self.start.folder;
+        Ok(TrainedStudent {
+            encoder,
+            tensors,
+            head,
+            tokenizer_from: folder.transformer.clone(),
+            prompts: folder.prompts.clone(),
+            default_prompt_name: folder.default_prompt_name.clone(),
+        })
+    }
+
+    fn transformer(&self) -> Result<Encoder> {
+        let Folder { max_seq_length, do_lower_case, .. } = self.start.folder;
+        Ok(Encoder::Transformer(TransformerModules {
+            config: self.start.config_json()?,
+            pooling: Pooling::mean(),
+            max_seq_length,
+            do_lower_case,
+        }))
+    }
+
+    /// The table of a static student, its head within.
+    fn folded_table(&self) -> Tensor {
+        let shape = vec![self.start.config.vocab_size, self.recipe().dim];
+        Tensor { name: STATIC_TABLE.to_owned(), shape, data: self.outcome.best.folded_words() }
+    }
+
+    /// The student's tensors, the head apart.
+    fn tensors_and_head(&self) -> (Vec<Tensor>, Dense) {
         let (mut head_weight, mut head_bias) = (Vec::new(), None);
         let mut tensors: Vec<Tensor> = Vec::new();
         for tensor in self.outcome.best.tensors() {
@@ -150,16 +187,7 @@ impl Finish<'_> {
             out_features: self.recipe().dim,
             activation: self.activation(),
         };
-        let folder = &self.start.folder;
-        Ok(TrainedStudent {
-            config: self.start.config_json()?,
-            tensors,
-            head,
-            tokenizer_from: folder.transformer.clone(),
-            do_lower_case: folder.do_lower_case,
-            prompts: folder.prompts.clone(),
-            default_prompt_name: folder.default_prompt_name.clone(),
-        })
+        (tensors, head)
     }
 
     fn activation(&self) -> DenseActivation {
@@ -216,14 +244,24 @@ impl Finish<'_> {
     }
 
     fn student_facts(&self) -> StudentFacts {
-        let tensors = self.outcome.best.tensors();
+        let config = &self.start.config;
+        let (body, parameters) = if self.start.is_static() {
+            let parameters = config.vocab_size * self.recipe().dim;
+            (StudentBody::Static { tokens: config.vocab_size }, parameters)
+        } else {
+            let tensors = self.outcome.best.tensors();
+            let body = StudentBody::Transformer {
+                layers: config.num_hidden_layers,
+                hidden: config.hidden_size,
+                max_seq_length: self.start.folder.max_seq_length,
+                activation: self.activation(),
+            };
+            (body, tensors.iter().map(|tensor| tensor.data.len()).sum())
+        };
         StudentFacts {
             dim: self.recipe().dim,
-            layers: self.start.config.num_hidden_layers,
-            hidden: self.start.config.hidden_size,
-            parameters: tensors.iter().map(|tensor| tensor.data.len()).sum(),
-            max_seq_length: self.start.folder.max_seq_length,
-            activation: self.activation(),
+            body,
+            parameters,
             normalize: self.recipe().normalize,
             matryoshka_dimensions: self.recipe().matryoshka.clone(),
         }

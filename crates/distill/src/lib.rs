@@ -24,6 +24,7 @@ pub mod sentences;
 pub mod shards;
 pub mod start;
 pub mod student;
+pub mod table;
 pub mod teacher;
 pub mod topics;
 pub mod train;

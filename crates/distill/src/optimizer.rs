@@ -181,6 +181,13 @@ fn by_name(body: &Body, gradients: Gradients) -> BTreeMap<String, Vec<f32>> {
     collect.found
 }
 
+/// A parameter's name: its path, without the group of what stands before the layers. Checkpoints were written before
+/// there was that group.
+fn name_of(path: &[String]) -> String {
+    let parts: Vec<&str> = path.iter().map(String::as_str).filter(|part| *part != "front").collect();
+    parts.join(".")
+}
+
 struct Collect {
     gradients: GradientsParams,
     path: Vec<String>,
@@ -198,7 +205,7 @@ impl ModuleVisitor for Collect {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            self.found.insert(self.path.join("."), numbers(gradient));
+            self.found.insert(name_of(&self.path), numbers(gradient));
         }
     }
 }
@@ -221,7 +228,7 @@ impl ModuleMapper for Step<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
+        let name = name_of(&self.path);
         let Some(gradient) = self.gradients.remove(&name) else { return param };
         let decays = decays(&name, self.optimizer.recipe.decay_embeddings);
         let step = self.optimizer.numbers(self.rate, self.scale, decays);
@@ -329,6 +336,16 @@ mod tests {
         }
         // Query, key and value share a matrix and a bias here: 4 tensors of each layer less than in files.
         assert_eq!(optimizer.moments().len(), after.len() - 2 * 4);
+    }
+
+    #[test]
+    fn moments_are_named_as_the_first_checkpoints_named_them() {
+        let (_, _, optimizer) = step(&hpd(), student(), &TEXTS, 1e-3);
+        let names: Vec<&str> = optimizer.moments().keys().map(String::as_str).collect();
+        for name in ["head", "head_bias", "norm.beta", "norm.gamma", "positions", "types", "words"] {
+            assert!(names.contains(&name), "{name} is missing in {names:?}");
+        }
+        assert!(names.contains(&"layers.1.query_key_value.weight"), "{names:?}");
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn step_seconds(
     let texts: Vec<&str> = rows.iter().map(|&row| sentences.get(row as usize)).collect();
     let tokens = start.tokenizer(recipe)?.tokenize(&texts)?;
     let batch = PackedBatch::new((0..tokens.len()).map(|i| tokens.text(i)), &student.config);
-    let device = student.body.positions.device();
+    let device = student.device();
     let ones = |dim: usize| {
         let numbers: Vec<f32> = (0..tokens.len() * dim).map(|i| (i as f32).sin()).collect();
         Tensor::<2>::from_data(TensorData::new(numbers, [tokens.len(), dim]), &device)

@@ -1,4 +1,4 @@
-//! How to train: every knob there is, the two presets, and files and flags that change them.
+//! How to train: every knob there is, the presets, and files and flags that change them.
 //!
 //! A recipe is TOML one can diff. Presets are files in `recipes/`, and no default hides in code: a file or a flag
 //! changes single knobs of a preset (`base = "hpd2022"` chooses which, `hpd` unless said). The resolved recipe is
@@ -12,12 +12,14 @@ use hpd_kernels::float::Numbers;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-const PRESETS: [(&str, &str); 2] = [
+const PRESETS: [(&str, &str); 3] = [
     ("hpd", include_str!("../recipes/hpd.toml")),
     ("hpd2022", include_str!("../recipes/hpd2022.toml")),
+    ("static", include_str!("../recipes/static.toml")),
 ];
 
-/// All knobs of a training run. Values in the docs are those of `hpd`, then of `hpd2022`.
+/// All knobs of a training run. Values in the docs are those of `hpd`, then of `hpd2022`; `static` is `hpd` with the
+/// batch, the epochs and the rate that suit a student without layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -30,7 +32,8 @@ pub struct Recipe {
     pub center: Center,
     /// Teacher vectors the PCA is fitted on, drawn at random (40000, 40000); all if there are fewer.
     pub pca_rows: usize,
-    /// Tokens a training sentence is cut to, special ones included (128, 512): attention's cost grows with its square.
+    /// Tokens a training sentence is cut to, special ones included where there are any (128, 512): attention's cost
+    /// grows with its square.
     pub max_tokens: usize,
     /// Longer training sentences are left out, in characters; 0 keeps all (0, 256).
     pub max_characters: usize,

@@ -25,7 +25,6 @@ use crate::scores::Scores;
 use crate::sentences::{SentenceFile, SentenceOptions, Sentences};
 use crate::shards::{TeacherCard, TeacherVectors};
 use crate::start::{Start, StudentStart};
-use crate::student::Student;
 use crate::teacher::{Teacher, TeacherKind};
 use crate::train::{self, DevSts, Outcome, TrainingData};
 
@@ -148,7 +147,9 @@ fn no_layers(teacher: &str) -> Error {
 
 impl Settings {
     pub(crate) fn start(&self) -> Result<Start> {
-        Start::find(&self.start, || self.teacher.folder())
+        let start = Start::find(&self.start, || self.teacher.folder())?;
+        start.check(&self.recipe)?;
+        Ok(start)
     }
 
     pub(crate) fn read_sentences(&self, progress: &dyn Progress) -> Result<Sentences> {
@@ -194,9 +195,8 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let pairs = settings.dev_sts.as_deref().map(sts::read).transpose()?;
     let material =
         Material { sentences: &sentences, vectors: &vectors, pca: &pca, pairs: pairs.as_ref() };
-    let student = start.student(recipe, &pca, &settings.device.open()?)?;
     let began = Instant::now();
-    let outcome = train_student(recipe, &start, student, &material, &binding, &folder, progress)?;
+    let outcome = train_student(settings, &start, &material, &binding, &folder, progress)?;
     let seconds = began.elapsed().as_secs_f64();
 
     let finish =
@@ -241,17 +241,17 @@ fn fit_pca(
     Ok(pca.of(card.fingerprint.clone(), sentences.fingerprint()))
 }
 
-/// Lays the training data out and trains.
+/// Lays the training data out, makes the student and trains it.
 fn train_student(
-    recipe: &Recipe,
+    settings: &Settings,
     start: &Start,
-    student: Student,
     material: &Material<'_>,
     binding: &Map<String, Value>,
     folder: &RunFolder,
     progress: &dyn Progress,
 ) -> Result<Outcome> {
     let Material { sentences, vectors, pca, pairs } = *material;
+    let recipe = &settings.recipe;
     let tokens = start.tokenize(sentences, recipe, progress)?;
     let pair_tokens = start.tokenize_pairs(pairs, recipe)?;
     let spearman = |vectors: &Matrix| spearman(pairs, vectors).unwrap_or(0.0) * 100.0;
@@ -268,6 +268,7 @@ fn train_student(
             .map(|(name, value)| (name.clone(), value.to_string()))
             .collect(),
     };
+    let student = start.student(recipe, pca, &tokens, &settings.device.open()?, progress)?;
     train::train(recipe, student, &data, folder.path(), progress)
 }
 

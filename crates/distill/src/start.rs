@@ -4,15 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use hpd_encoder::{EncoderConfig, Folder, Tokenizer, Tokens};
+use hpd_encoder::{EncoderConfig, Folder, Model, ModelType, Tokenizer, Tokens};
 use hpd_eval::sts::Pairs;
 use hpd_files::{Error, Progress, Result};
 use serde_json::{Map, Value, json};
 
 use crate::pca::Pca;
-use crate::recipe::{HeadStart, Recipe};
+use crate::recipe::{Activation, HeadStart, Recipe};
 use crate::sentences::Sentences;
 use crate::student::{HeadShape, Student, spread_layers};
+use crate::table;
 
 /// Width of an attention head of a fresh student, as in the small models people start from.
 const HEAD_WIDTH: usize = 32;
@@ -28,11 +29,16 @@ pub enum StudentStart {
     KeepLayers(Vec<usize>),
     /// All of another model's layers.
     Folder(PathBuf),
+    /// No layers: a table that starts as what a model makes of each token of its vocabulary.
+    Static {
+        /// Whose vocabulary and vectors; `None` for the teacher's.
+        model: Option<PathBuf>,
+    },
     /// Random weights, with the vocabulary of the teacher or of another model folder.
     Fresh {
         /// Width of the Transformer.
         width: usize,
-        /// Its layers.
+        /// Its layers; 0 for a table of words alone.
         layers: usize,
         /// Whose vocabulary; `None` for the teacher's.
         vocabulary: Option<PathBuf>,
@@ -44,9 +50,9 @@ pub enum StudentStart {
 pub struct Start {
     /// Whose tokenizer, and mostly whose weights.
     pub folder: Folder,
-    /// Shape of the student's Transformer.
+    /// Shape of the student's Transformer, or what a static student amounts to.
     pub config: EncoderConfig,
-    /// The layers of the folder that stay; `None` for random weights.
+    /// The layers of the folder that stay, none for a static student; `None` for random weights.
     pub layers: Option<Vec<usize>>,
 }
 
@@ -72,8 +78,19 @@ impl Start {
                 let all = (0..folder.config.num_hidden_layers).collect();
                 (folder, Some(all))
             }
-            StudentStart::Fresh { vocabulary: Some(path), .. } => (trainable(path)?, None),
-            StudentStart::Fresh { vocabulary: None, .. } => (trainable(teacher()?)?, None),
+            StudentStart::Static { model } => {
+                let folder = tabular(model.as_deref().map_or_else(&teacher, Ok)?)?;
+                let config = static_config(&folder, folder.dim());
+                return Ok(Self { folder, config, layers: Some(Vec::new()) });
+            }
+            StudentStart::Fresh { vocabulary, width, layers: 0 } => {
+                let folder = tabular(vocabulary.as_deref().map_or_else(&teacher, Ok)?)?;
+                let config = static_config(&folder, *width);
+                return Ok(Self { folder, config, layers: None });
+            }
+            StudentStart::Fresh { vocabulary, .. } => {
+                (trainable(vocabulary.as_deref().map_or_else(&teacher, Ok)?)?, None)
+            }
         };
         let mut config = folder.config.clone();
         config.num_hidden_layers = layers.as_ref().map_or(0, Vec::len);
@@ -83,11 +100,46 @@ impl Start {
         Ok(Self { folder, config, layers })
     }
 
-    /// The student before its first step.
+    /// Whether the student has no layers.
+    pub fn is_static(&self) -> bool {
+        self.config.model_type.is_static()
+    }
+
+    /// Refuses a recipe that this student cannot follow.
     ///
     /// # Errors
-    /// When a tensor is missing, or the head cannot start as the projection because the widths differ.
-    pub fn student(&self, recipe: &Recipe, pca: &Pca, device: &Device) -> Result<Student> {
+    /// When a static student, whose head becomes part of its table, gets a head that is more than a matrix.
+    pub fn check(&self, recipe: &Recipe) -> Result<()> {
+        let refuse = |knob: &str, found: &str, right: &str| {
+            Err(Error::input(format!(
+                "`{knob}` is {found}, but the head of a student without layers is folded into its table of words, \
+                 expected {right}"
+            ))
+            .hint(format!("--set {knob}={right}")))
+        };
+        match recipe.head {
+            _ if !self.is_static() => Ok(()),
+            head if head.bias => refuse("head.bias", "true", "false"),
+            head if head.activation != Activation::Identity => {
+                refuse("head.activation", "tanh", "identity")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The student before its first step. The training text, `tokens`, tells a static student how rare words are.
+    ///
+    /// # Errors
+    /// When a tensor is missing, the head cannot start as the projection because the widths differ, or the user
+    /// interrupts.
+    pub fn student(
+        &self,
+        recipe: &Recipe,
+        pca: &Pca,
+        tokens: &Tokens,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<Student> {
         let head = HeadShape::of(recipe);
         let Some(layers) = &self.layers else {
             let student = Student::fresh(self.config.clone(), head, recipe.seed, device)?;
@@ -95,6 +147,11 @@ impl Start {
         };
         let components = pca.components();
         let weight = (recipe.head.start == HeadStart::Pca).then_some(components.data.as_slice());
+        if self.is_static() {
+            let words = table::start(&Model::open(&self.folder.path)?, tokens, progress)?;
+            let config = self.config.clone();
+            return Student::from_table(config, &words, head, weight, recipe.seed, device);
+        }
         let folder = &self.folder.transformer;
         let student = Student::from_folder(folder, layers, head, weight, recipe.seed, device)?;
         Ok(student.computing_in(recipe.arithmetic))
@@ -105,7 +162,9 @@ impl Start {
     /// # Errors
     /// When the tokenizer is missing, damaged or does not fit the vocabulary.
     pub fn tokenizer(&self, recipe: &Recipe) -> Result<Tokenizer> {
-        Tokenizer::of(&self.folder, Some(recipe.max_tokens.min(self.config.max_tokens())))
+        // The student's architecture decides whether special tokens frame a text.
+        let folder = Folder { config: self.config.clone(), ..self.folder.clone() };
+        Tokenizer::of(&folder, Some(recipe.max_tokens.min(self.config.max_tokens())))
     }
 
     /// Tokenises all sentences.
@@ -151,7 +210,7 @@ impl Start {
         pairs.map(|pairs| self.tokenizer(recipe)?.tokenize(&pairs.sentences)).transpose()
     }
 
-    /// `config.json` of the student: the folder's own, with the shape that changed.
+    /// `config.json` of a student with layers: the folder's own, with the shape that changed.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -184,6 +243,33 @@ fn trainable(path: &Path) -> Result<Folder> {
         folder.config.model_type.name()
     ))
     .hint("a teacher may be of any architecture; name a start of its own beside it: --student BERT_FOLDER"))
+}
+
+/// Reads a folder whose vocabulary a static student can take over.
+fn tabular(path: &Path) -> Result<Folder> {
+    let folder = Folder::open(path)?;
+    if !folder.do_lower_case {
+        return Ok(folder);
+    }
+    Err(Error::model(format!(
+        "`{}` puts texts in lower case apart from its tokenizer (`do_lower_case`), which no static model can say",
+        path.display()
+    ))
+    .hint("start from a model whose tokenizer does it itself: --student DIR"))
+}
+
+/// A table of `width` numbers a token of `folder`'s vocabulary, and nothing else.
+fn static_config(folder: &Folder, width: usize) -> EncoderConfig {
+    EncoderConfig {
+        model_type: ModelType::StaticEmbedding,
+        hidden_size: width,
+        num_hidden_layers: 0,
+        num_attention_heads: 0,
+        intermediate_size: 0,
+        max_position_embeddings: usize::MAX,
+        type_vocab_size: 0,
+        ..folder.config.clone()
+    }
 }
 
 fn spread(count: usize, of: usize) -> Result<Vec<usize>> {

@@ -1,11 +1,13 @@
-//! The student: a BERT (or RoBERTa) body with mean pooling and a projecting head, on any burn device.
+//! The student: a BERT (or RoBERTa) body with mean pooling and a projecting head, on any burn device; or no body at
+//! all, a static student, whose sentences are the means of their tokens' rows.
 //!
 //! Separate from the encoder room because training needs gradients and may run on a graphics card; the two meet
 //! only in the exported model folder. Weights keep the shape and the names Hugging Face gives them, so tensors go
 //! in and out bit for bit; query, key and value stand one below the other in one matrix, so that one product
 //! makes all three.
 //!
-//! `PackedBatch → word rows + positions + types → norm → layers → mean over tokens → head → [sentences, dim]`
+//! `PackedBatch → word rows + positions + types → norm → layers → mean over tokens → head → [sentences, dim]`,
+//! of which a static student has `PackedBatch → word rows → mean over tokens → head → [sentences, dim]`.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -64,18 +66,25 @@ impl HeadShape {
 /// The parameters on the device.
 #[derive(Module, Debug)]
 pub struct Body {
+    /// What makes of words what the first layer takes; `None` in a static student.
+    pub front: Option<Front>,
+    /// Transformer layers; none in a static student.
+    pub layers: Vec<Layer>,
+    /// `[dim, hidden_size]`.
+    pub head: Param<Tensor<2>>,
+    /// `[dim]`.
+    pub head_bias: Option<Param<Tensor<1>>>,
+}
+
+/// What is added to words before the first layer.
+#[derive(Module, Debug)]
+pub struct Front {
     /// `[max_position_embeddings, hidden_size]`.
     pub positions: Param<Tensor<2>>,
     /// `[type_vocab_size, hidden_size]`, of which row 0 is used.
     pub types: Param<Tensor<2>>,
     /// Norm of the summed embeddings.
     pub norm: Norm,
-    /// Transformer layers.
-    pub layers: Vec<Layer>,
-    /// `[dim, hidden_size]`.
-    pub head: Param<Tensor<2>>,
-    /// `[dim]`.
-    pub head_bias: Option<Param<Tensor<1>>>,
 }
 
 /// One Transformer layer.
@@ -104,6 +113,8 @@ pub struct Norm {
 }
 
 const WORDS: &str = "embeddings.word_embeddings.weight";
+const POSITIONS: &str = "embeddings.position_embeddings.weight";
+const TYPES: &str = "embeddings.token_type_embeddings.weight";
 /// What the head's tensors are called among the student's; other names are Hugging Face's.
 pub const HEAD_WEIGHT: &str = "head.weight";
 /// See [`HEAD_WEIGHT`].
@@ -141,6 +152,32 @@ impl Student {
         })
     }
 
+    /// A static student whose words have the rows `words`, `[vocab_size, hidden_size]`, and a head from
+    /// `head_weight` (`[dim, hidden_size]`) or at random.
+    ///
+    /// # Errors
+    /// When the table is not of the shape that `config` tells, or its width not that of `head_weight`.
+    pub fn from_table(
+        config: EncoderConfig,
+        words: &[f32],
+        head: HeadShape,
+        head_weight: Option<&[f32]>,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        check_head(head, head_weight, config.hidden_size)?;
+        let mut random = fresh(seed);
+        Self::build(config, head, device, &mut |name, shape| match (name, head_weight) {
+            (HEAD_WEIGHT, Some(given)) => Ok(given.to_vec()),
+            (WORDS, _) if words.len() == shape.iter().product::<usize>() => Ok(words.to_vec()),
+            (WORDS, _) => Err(Error::mismatch(format!(
+                "the table of words has {} numbers, expected the shape {shape:?}",
+                words.len()
+            ))),
+            _ => random(name, shape),
+        })
+    }
+
     /// A student of any shape with random weights, as BERT starts them: deviation 0.02, norms one, biases zero.
     ///
     /// # Errors
@@ -159,8 +196,7 @@ impl Student {
     /// # Errors
     /// When `source` has one.
     pub fn reload(&self, source: &mut Source<'_>) -> Result<Self> {
-        let device = self.body.positions.device();
-        let student = Self::build(self.config.clone(), self.head, &device, source)?;
+        let student = Self::build(self.config.clone(), self.head, &self.device(), source)?;
         Ok(student.computing_in(self.arithmetic))
     }
 
@@ -176,13 +212,14 @@ impl Student {
         device: &Device,
         source: &mut Source<'_>,
     ) -> Result<Self> {
-        if !config.model_type.is_bert_family() {
+        let is_static = config.model_type.is_static();
+        if !is_static && !config.model_type.is_bert_family() {
             return Err(Error::model(format!(
                 "`model_type` is {}, but only bert, roberta and xlm-roberta can be trained",
                 config.model_type.name()
             )));
         }
-        if config.hidden_act != hpd_encoder::Activation::Gelu {
+        if !is_static && config.hidden_act != hpd_encoder::Activation::Gelu {
             return Err(Error::model(format!(
                 "`hidden_act` is {:?}, but only `gelu` can be trained",
                 config.hidden_act
@@ -191,6 +228,28 @@ impl Student {
         let words = source(WORDS, &[config.vocab_size, config.hidden_size])?;
         let body = Body::build(&config, head, device, source)?;
         Ok(Self { config, head, arithmetic: Arithmetic::Float32, words, body })
+    }
+
+    /// Whether it has no layers.
+    pub fn is_static(&self) -> bool {
+        self.body.front.is_none()
+    }
+
+    /// Where the body lies.
+    pub fn device(&self) -> Device {
+        self.body.head.device()
+    }
+
+    /// What the head makes of each word's row, `[vocab_size, dim]`. The mean of a sentence's rows in this table is
+    /// the student's vector of the sentence, before normalisation: a linear head and a mean may change places.
+    ///
+    /// # Cost
+    /// `vocab_size · hidden_size · dim` multiplications.
+    pub fn folded_words(&self) -> Vec<f32> {
+        let shape = [self.config.vocab_size, self.config.hidden_size];
+        let words = TensorData::new(self.words.clone(), shape);
+        let words = Tensor::<2>::from_data(words, &self.device()).inner();
+        numbers(words.matmul(self.body.head.val().inner().transpose()))
     }
 
     /// Every tensor by its Hugging Face name, the head's by [`HEAD_WEIGHT`] and [`HEAD_BIAS`].
@@ -210,7 +269,7 @@ impl Student {
             numbers.extend_from_slice(&self.words[word as usize * width..][..width]);
         }
         let data = TensorData::new(numbers, [batch.words.len(), width]);
-        Tensor::from_data(data, &self.body.positions.device())
+        Tensor::from_data(data, &self.device())
     }
 
     /// The student's vectors of a batch, differentiable in `words` (see [`Student::word_rows`]) and the body.
@@ -255,12 +314,16 @@ impl Student {
         sites: &mut DropoutSites,
     ) -> Tensor<2> {
         let (config, device) = (&self.config, words.device());
+        let Some(front) = &body.front else {
+            let pooled = batch.mean_of_words(&device).matmul(words); // [sentences, hidden]
+            return body.project(pooled, self.head);
+        };
         let words = words.select(0, batch.indices(&batch.slots, &device));
-        let types = body.types.val().slice([0..1, 0..config.hidden_size]);
+        let types = front.types.val().slice([0..1, 0..config.hidden_size]);
         let places =
-            (body.positions.val() + types).select(0, batch.indices(&batch.positions, &device));
+            (front.positions.val() + types).select(0, batch.indices(&batch.positions, &device));
         let epsilon = f64::from(config.layer_norm_eps);
-        let mut x = sites.apply(body.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
+        let mut x = sites.apply(front.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
         let common = Common { heads: config.num_attention_heads, epsilon, arithmetic };
         for layer in &body.layers {
             x = layer.forward(x, batch, common, sites);
@@ -285,27 +348,20 @@ impl Body {
         device: &Device,
         source: &mut Source<'_>,
     ) -> Result<Self> {
-        let width = config.hidden_size;
-        let mut matrix = |name: &str, shape: [usize; 2]| -> Result<Param<Tensor<2>>> {
-            Ok(Param::from_data(TensorData::new(source(name, &shape)?, shape), device))
-        };
-        let rows = config.max_position_embeddings;
-        let positions = matrix("embeddings.position_embeddings.weight", [rows, width])?;
-        let rows = config.type_vocab_size;
-        let types = matrix("embeddings.token_type_embeddings.weight", [rows, width])?;
-        let weight = matrix(HEAD_WEIGHT, [head.dim, width])?;
+        let is_static = config.model_type.is_static();
+        let front = if is_static { None } else { Some(Front::build(config, device, source)?) };
+        let weight = matrix(source, HEAD_WEIGHT, [head.dim, config.hidden_size], device)?;
         let head_bias =
             if head.bias { Some(row(source, HEAD_BIAS, head.dim, device)?) } else { None };
-        let norm = Norm::build("embeddings", width, device, source)?;
         let layer = |i: usize| Layer::build(&format!("encoder.layer.{i}"), config, device, source);
         let layers = (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?;
-        Ok(Self { positions, types, norm, layers, head: weight, head_bias })
+        Ok(Self { front, layers, head: weight, head_bias })
     }
 
     fn collect(&self, tensors: &mut Vec<tensor::Tensor>) {
-        push(tensors, "embeddings.position_embeddings.weight", &self.positions);
-        push(tensors, "embeddings.token_type_embeddings.weight", &self.types);
-        self.norm.collect("embeddings", tensors);
+        if let Some(front) = &self.front {
+            front.collect(tensors);
+        }
         for (i, layer) in self.layers.iter().enumerate() {
             layer.collect(&format!("encoder.layer.{i}"), tensors);
         }
@@ -329,9 +385,30 @@ impl Body {
     /// Freezes position and type embeddings.
     #[must_use]
     pub fn freeze_embeddings(mut self) -> Self {
-        self.positions = self.positions.set_require_grad(false);
-        self.types = self.types.set_require_grad(false);
+        self.front = self.front.map(|front| Front {
+            positions: front.positions.set_require_grad(false),
+            types: front.types.set_require_grad(false),
+            norm: front.norm,
+        });
         self
+    }
+}
+
+impl Front {
+    fn build(config: &EncoderConfig, device: &Device, source: &mut Source<'_>) -> Result<Self> {
+        let width = config.hidden_size;
+        let (places, types) = (config.max_position_embeddings, config.type_vocab_size);
+        Ok(Self {
+            positions: matrix(source, POSITIONS, [places, width], device)?,
+            types: matrix(source, TYPES, [types, width], device)?,
+            norm: Norm::build("embeddings", width, device, source)?,
+        })
+    }
+
+    fn collect(&self, tensors: &mut Vec<tensor::Tensor>) {
+        push(tensors, POSITIONS, &self.positions);
+        push(tensors, TYPES, &self.types);
+        self.norm.collect("embeddings", tensors);
     }
 }
 
@@ -461,6 +538,15 @@ pub(crate) fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     data.try_into_vec().expect("tensors here are made of f32 and nothing casts them")
 }
 
+fn matrix(
+    source: &mut Source<'_>,
+    name: &str,
+    shape: [usize; 2],
+    device: &Device,
+) -> Result<Param<Tensor<2>>> {
+    Ok(Param::from_data(TensorData::new(source(name, &shape)?, shape), device))
+}
+
 fn row(
     source: &mut Source<'_>,
     name: &str,
@@ -495,6 +581,9 @@ impl PackedBatch {
         let mut words: Vec<u32> = tokens().collect();
         words.sort_unstable();
         words.dedup();
+        if words.is_empty() {
+            words.push(0); // so that no matrix is empty where static students meet texts without tokens
+        }
         // Present by construction, so the search always finds.
         let slots = tokens().map(|id| words.partition_point(|&word| word < id) as i32).collect();
         let first = config.first_position();
@@ -518,6 +607,18 @@ impl PackedBatch {
 
     fn indices(&self, numbers: &[i32], device: &Device) -> Tensor<1, Int> {
         Tensor::from_data(TensorData::new(numbers.to_vec(), [numbers.len()]), device)
+    }
+
+    /// `[sentences, words]`: which share of a sentence's tokens each of the batch's words is. A sentence without
+    /// tokens has no shares.
+    fn mean_of_words(&self, device: &Device) -> Tensor<2> {
+        let mut shares = vec![0.0; self.sentences() * self.words.len()];
+        for (row, range) in shares.chunks_exact_mut(self.words.len().max(1)).zip(self.packing.ranges())
+        {
+            let share = 1.0 / range.len() as f32;
+            self.slots[range].iter().for_each(|&slot| row[slot as usize] += share);
+        }
+        Tensor::from_data(TensorData::new(shares, [self.sentences(), self.words.len()]), device)
     }
 
     /// `[sentences, tokens]`: the matrix that takes the mean over each sentence's tokens.

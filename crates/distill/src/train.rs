@@ -90,7 +90,7 @@ pub fn train(
     progress: &dyn Progress,
 ) -> Result<Outcome> {
     data.check(recipe, &student)?;
-    let device = student.body.positions.device();
+    let device = student.device();
     let batches = Batches {
         order: recipe.order,
         size: recipe.batch_size,

@@ -9,7 +9,7 @@ use hpd_distill::run::{DeviceChoice, Settings, TeacherArgument, run};
 use hpd_distill::scores::Scores;
 use hpd_distill::sentences::{SentenceFile, SentenceOptions};
 use hpd_distill::start::StudentStart;
-use hpd_encoder::Model;
+use hpd_encoder::{Model, ModelType, OpenOptions};
 use hpd_files::Silent;
 
 fn teacher() -> PathBuf {
@@ -38,7 +38,7 @@ fn settings(folder: &Path, recipe: &str) -> Settings {
         teacher: TeacherArgument::Model {
             folder: teacher(),
             name: "bert".into(),
-            max_seq_length: None,
+            opening: OpenOptions::default(),
         },
         start: StudentStart::Layers(1),
         sentences: vec![SentenceFile { path, weight: 1.0 }],
@@ -77,6 +77,57 @@ fn the_exported_student_is_the_one_that_was_trained() {
     assert!(
         fs::read_to_string(folder.path().join("student/README.md")).unwrap().contains("student")
     );
+}
+
+#[test]
+fn a_static_student_is_exported_as_it_was_trained_from_whatever_starts_it() {
+    let fixtures = teacher().parent().unwrap().to_owned();
+    let starts = [
+        ("the teacher's vocabulary", StudentStart::Static { model: None }),
+        ("another's", StudentStart::Static { model: Some(fixtures.join("modernbert_new")) }),
+        ("model2vec's", StudentStart::Static { model: Some(fixtures.join("model2vec_plain")) }),
+        ("none", StudentStart::Fresh { width: 6, layers: 0, vocabulary: None }),
+    ];
+    for (name, start) in starts {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(folder.path(), "static");
+        settings.recipe.set("head.start", "random").unwrap();
+        settings.recipe.set("matryoshka", "[4]").unwrap();
+        settings.start = start;
+        let scores = run(&settings, &Silent).unwrap();
+        assert!((cosine_of(&scores, 2) - best_dev_cosine(folder.path())).abs() < 1e-5, "{name}");
+        let student = Model::open(&folder.path().join("student")).unwrap();
+        assert_eq!(student.folder().config.model_type, ModelType::StaticEmbedding, "{name}");
+        assert_eq!((student.dim(), student.max_seq_length()), (8, usize::MAX), "{name}");
+        let card = fs::read_to_string(folder.path().join("student/README.md")).unwrap();
+        assert!(card.contains("(0): StaticEmbedding(") && card.contains("(1): Normalize()"), "{card}");
+    }
+}
+
+#[test]
+fn a_static_student_starts_near_its_teacher() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), "static");
+    settings.start = StudentStart::Static { model: None };
+    settings.recipe.set("schedule.learning_rate", "1e-12").unwrap();
+    let started = run(&settings, &Silent).unwrap();
+    settings.start = StudentStart::Fresh { width: 32, layers: 0, vocabulary: None };
+    settings.overwrite = true;
+    let random = run(&settings, &Silent).unwrap();
+    assert!(cosine_of(&started, 2) > cosine_of(&random, 2) + 0.3, "{started}{random}");
+}
+
+#[test]
+fn a_head_that_no_table_can_hold_is_refused_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), "hpd2022");
+    settings.start = StudentStart::Static { model: None };
+    let error = run(&settings, &Silent).unwrap_err();
+    assert!(error.to_string().contains("`head.bias` is true, but the head"), "{error}");
+    assert_eq!(error.hint_text(), Some("--set head.bias=false"));
+    settings.recipe.set("head.bias", "false").unwrap();
+    let error = run(&settings, &Silent).unwrap_err();
+    assert_eq!(error.hint_text(), Some("--set head.activation=identity"));
 }
 
 #[test]

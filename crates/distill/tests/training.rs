@@ -21,6 +21,7 @@ const SENTENCES: usize = 60;
 
 /// Sentences of 3 to 12 tokens with teacher vectors that are a function of their words.
 struct Data {
+    config: EncoderConfig,
     tokens: Tokens,
     teacher: Vec<Vec<f32>>,
     components: Vec<f32>,
@@ -30,6 +31,10 @@ struct Data {
 
 impl Data {
     fn new() -> Self {
+        Self::for_students_like(config())
+    }
+
+    fn for_students_like(config: EncoderConfig) -> Self {
         let mut random = Random::new(5, &[]);
         let words: Vec<Vec<f32>> =
             (0..50).map(|_| (0..TEACHER_DIM).map(|_| random.normal()).collect()).collect();
@@ -46,7 +51,7 @@ impl Data {
         let mut components = vec![0.0; 8 * TEACHER_DIM];
         (0..8).for_each(|d| components[d * TEACHER_DIM + d] = 1.0);
         let held_back = (50..SENTENCES as u32).collect();
-        Self { tokens, teacher, components, mean: vec![0.1; TEACHER_DIM], held_back }
+        Self { config, tokens, teacher, components, mean: vec![0.1; TEACHER_DIM], held_back }
     }
 
     fn run(
@@ -65,7 +70,7 @@ impl Data {
             dev_sts: None,
             fingerprints: BTreeMap::from([("sentences".to_owned(), "abc".to_owned())]),
         };
-        train(recipe, student(recipe), &data, folder, &Silent)
+        train(recipe, student(&self.config, recipe), &data, folder, &Silent)
     }
 
     fn copy(&self, i: usize, numbers: &mut [f32]) {
@@ -89,14 +94,26 @@ fn config() -> EncoderConfig {
     }
 }
 
-fn student(recipe: &Recipe) -> Student {
+/// A table of words and nothing else.
+fn static_config() -> EncoderConfig {
+    EncoderConfig {
+        model_type: ModelType::StaticEmbedding,
+        num_hidden_layers: 0,
+        num_attention_heads: 0,
+        max_position_embeddings: usize::MAX,
+        type_vocab_size: 0,
+        ..config()
+    }
+}
+
+fn student(config: &EncoderConfig, recipe: &Recipe) -> Student {
     let head = HeadShape {
         dim: recipe.dim,
         bias: recipe.head.bias,
         activation: recipe.head.activation,
         normalize: recipe.normalize,
     };
-    Student::fresh(config(), head, recipe.seed, &Device::flex().autodiff()).unwrap()
+    Student::fresh(config.clone(), head, recipe.seed, &Device::flex().autodiff()).unwrap()
 }
 
 fn recipe(name: &str) -> Recipe {
@@ -157,8 +174,9 @@ fn killed_after(data: &Data, recipe: &Recipe, folder: &Path, limit: usize) {
 
 #[test]
 fn stopped_and_resumed_is_never_stopped() {
-    let data = Data::new();
-    for (name, threads) in [("hpd", 1), ("hpd2022", 1), ("hpd", 2)] {
+    for (name, threads) in [("hpd", 1), ("hpd2022", 1), ("hpd", 2), ("static", 2)] {
+        let config = if name == "static" { static_config() } else { config() };
+        let data = Data::for_students_like(config);
         let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut recipe = recipe(name);
         recipe.dropout = 0.1;
@@ -200,6 +218,35 @@ fn the_student_learns_the_teacher() {
     let losses: Vec<f64> = course.iter().filter_map(cosine).collect();
     assert!(losses[losses.len() - 1] < 0.25 * losses[0], "{losses:?}");
     assert!(outcome.metrics.dev_cosine.unwrap() > 0.5);
+}
+
+#[test]
+fn a_student_without_layers_learns_what_is_a_sum_over_words() {
+    let data = Data::for_students_like(static_config());
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = recipe("static");
+    recipe.epochs = 60;
+    let outcome = data.run(&recipe, folder.path(), &|i, numbers| data.copy(i, numbers)).unwrap();
+    assert!(outcome.metrics.dev_cosine.unwrap() > 0.9, "{:?}", outcome.metrics);
+}
+
+#[test]
+fn a_static_students_vector_is_the_mean_of_its_folded_rows() {
+    let student = student(&static_config(), &recipe("static"));
+    let table = student.folded_words();
+    let (text, dim): (&[u32], usize) = (&[7, 3, 7, 49], student.head.dim);
+    let mut mean = vec![0.0; dim];
+    for &id in text {
+        let row = &table[id as usize * dim..][..dim];
+        mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    }
+    let length = mean.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let both = student.embed(&[&[], text]);
+    assert!(both.row(0).iter().all(|x| *x == 0.0), "no tokens, no direction");
+    for (found, sum) in both.row(1).iter().zip(mean) {
+        assert!((found - sum / length).abs() < 1e-6);
+    }
+    assert!(student.embed(&[&[]]).data.iter().all(|x| *x == 0.0));
 }
 
 #[test]
@@ -251,7 +298,7 @@ fn a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint() {
 #[test]
 fn a_sentence_alone_is_itself_in_a_batch() {
     let (data, recipe) = (Data::new(), recipe("hpd"));
-    let student = student(&recipe);
+    let student = student(&config(), &recipe);
     let texts: Vec<&[u32]> = (0..SENTENCES).map(|i| data.tokens.text(i)).collect();
     let together = student.embed(&texts);
     for (i, text) in texts.iter().enumerate() {

@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 
 use crate::architectures::{self, Names};
 use crate::tensor::Tensor;
-use crate::writer::{Dense, ModelFolder, Module, Storage};
+use crate::writer::{Dense, Encoder, ModelFolder, Module, Storage, TransformerModules};
 use crate::{
-    DenseModule, Folder, HeadModule, Identity, Model, Weights, checkpoint, int8, json, weights,
+    DenseModule, Folder, HeadModule, Identity, Model, ModelType, Weights, checkpoint, int8, json, weights,
 };
 
 /// What was converted.
@@ -52,7 +52,7 @@ pub fn quantize(source: &Path, output: &Path, replace: bool) -> Result<Conversio
 
 fn rewrite(source: &Path, output: &Path, replace: bool, storage: Storage) -> Result<Conversion> {
     let folder = Folder::open(source)?;
-    refuse_static(&folder)?;
+    refuse_model2vec(&folder)?;
     if storage == Storage::Int8 && is_int8(&folder) {
         return Err(Error::input(format!("`{}` is in 8 bits already", source.display()))
             .hint("copy the folder, or export it without `--int8` to widen it"));
@@ -61,12 +61,9 @@ fn rewrite(source: &Path, output: &Path, replace: bool, storage: Storage) -> Res
     let (tensors, dropped) = encoder_tensors(names, read_tensors(&folder.transformer)?);
     let about = json::read_if_present(&source.join("hpd.json"))?;
     let model = ModelFolder {
-        config: json::read(&folder.transformer.join("config.json"))?,
+        encoder: encoder(&folder)?,
         tensors,
-        pooling: folder.pooling.clone(),
         head: folder.head.iter().map(module).collect::<Result<_>>()?,
-        max_seq_length: folder.max_seq_length,
-        do_lower_case: folder.do_lower_case,
         prompts: folder.prompts.clone(),
         default_prompt_name: folder.default_prompt_name.clone(),
         tokenizer_from: folder.transformer.clone(),
@@ -83,17 +80,30 @@ fn rewrite(source: &Path, output: &Path, replace: bool, storage: Storage) -> Res
     Ok(Conversion { identity, dim, parameters, dropped })
 }
 
-/// A static model has no layout but its own, which every reader of such models takes as it is.
-fn refuse_static(folder: &Folder) -> Result<()> {
-    if !folder.config.model_type.is_static() {
+/// What model2vec does with unknown words and long texts no other program does: another layout would give other
+/// vectors.
+fn refuse_model2vec(folder: &Folder) -> Result<()> {
+    if folder.config.model_type != ModelType::Model2Vec {
         return Ok(());
     }
     Err(Error::input(format!(
-        "`{}` is a static model ({}), but only Transformers are written anew",
-        folder.path.display(),
-        folder.config.model_type.name()
+        "`{}` is a static model of model2vec, which is not written anew",
+        folder.path.display()
     ))
     .hint("use the folder as it is"))
+}
+
+fn encoder(folder: &Folder) -> Result<Encoder> {
+    if folder.config.model_type.is_static() {
+        let max_tokens = Some(folder.max_seq_length).filter(|length| *length < usize::MAX);
+        return Ok(Encoder::Static { max_tokens });
+    }
+    Ok(Encoder::Transformer(TransformerModules {
+        config: json::read(&folder.transformer.join("config.json"))?,
+        pooling: folder.pooling.clone(),
+        max_seq_length: folder.max_seq_length,
+        do_lower_case: folder.do_lower_case,
+    }))
 }
 
 /// The space of the old vectors, which the new model goes on giving. Unknown for pickled weights, whose
@@ -212,7 +222,6 @@ fn readme(source: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ModelType;
 
     #[test]
     fn names_lose_the_class_they_were_trained_in() {

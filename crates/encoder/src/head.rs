@@ -40,6 +40,25 @@ impl Head {
     /// `hidden` is `[tokens, width]`; the result is `[texts, dim]`. The first `prompt` tokens of each text belong
     /// to a prompt.
     pub(crate) fn apply(&self, hidden: &[f32], offsets: &[usize], prompt: usize) -> Vec<f32> {
+        self.through(&self.modules, hidden, offsets, prompt)
+    }
+
+    /// As [`Head::apply`] without a Normalize at the end.
+    pub(crate) fn apply_unnormalized(&self, hidden: &[f32], offsets: &[usize]) -> Vec<f32> {
+        let modules = match self.modules.as_slice() {
+            [modules @ .., Module::Normalize] => modules,
+            all => all,
+        };
+        self.through(modules, hidden, offsets, 0)
+    }
+
+    fn through(
+        &self,
+        modules: &[Module],
+        hidden: &[f32],
+        offsets: &[usize],
+        prompt: usize,
+    ) -> Vec<f32> {
         let width = self.hidden;
         let skip = if self.pooling.include_prompt { 0 } else { prompt };
         let mut rows = Vec::with_capacity((offsets.len() - 1) * width * self.pooling.modes.len());
@@ -51,7 +70,7 @@ impl Head {
             }
         }
         let mut width = width * self.pooling.modes.len();
-        for module in &self.modules {
+        for module in modules {
             (rows, width) = module.apply(rows, width);
         }
         rows

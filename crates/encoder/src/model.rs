@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hpd_files::vectors::Matrix;
-use hpd_files::{Error, Result};
+use hpd_files::{Error, Progress, Result, interrupt};
 use hpd_kernels::Level;
 use rayon::prelude::*;
 
@@ -18,6 +18,12 @@ use crate::tokenizer::{Tokenizer, Tokens};
 use crate::transformer::{Scratch, Transformer};
 use crate::weights::Weights;
 use crate::{Embeddings, Identity, Prompt, blocks};
+
+/// Tokens of a vocabulary between two signs of life.
+const VOCABULARY_SLICE: usize = 1 << 11;
+
+/// Makes texts' vectors of their tokens', given where each text begins.
+type BlockHead<'a> = dyn Fn(&[f32], &[usize]) -> Vec<f32> + Sync + 'a;
 
 /// How to open a model.
 #[derive(Clone, Debug, Default)]
@@ -172,6 +178,39 @@ impl Model {
         Ok(Embeddings { rows, truncated: tokens.truncated, tokens: tokens.ids.len() })
     }
 
+    /// The vector of each token of the vocabulary as a text of its own, before a Normalize at the end: what a static
+    /// model that shall resemble this one can start from. Row `i` belongs to id `i`, whose text is that token within
+    /// the special tokens that frame every text.
+    ///
+    /// # Shapes
+    /// Returns `[vocab_size, dim]`.
+    ///
+    /// # Errors
+    /// When `progress` was interrupted, or the tokenizer fails.
+    ///
+    /// # Cost
+    /// As encoding so many texts of three tokens or so; half a minute for the 30,522 of all-MiniLM-L6-v2 on two cores.
+    pub fn encode_vocabulary(&self, progress: &dyn Progress) -> Result<Matrix> {
+        let frame = self.tokenizer.tokenize(&[""])?.ids;
+        let (before, behind) = frame.split_at(self.tokenizer.prompt_length("")?);
+        let tokens = self.folder.config.vocab_size;
+        progress.stage("encoding the vocabulary", Some(tokens as u64));
+        let mut data = Vec::with_capacity(tokens * self.dim());
+        for first in (0..tokens).step_by(VOCABULARY_SLICE) {
+            interrupt::check("nothing of the vocabulary was kept")?;
+            let slice = first..tokens.min(first + VOCABULARY_SLICE);
+            let text = |id: usize| before.iter().copied().chain([id as u32]).chain(behind.iter().copied());
+            let ids: Vec<u32> = slice.clone().flat_map(text).collect();
+            let offsets = (0..=slice.len()).map(|i| i * (frame.len() + 1)).collect();
+            let texts = Tokens { ids, offsets, ..Tokens::default() };
+            data.extend(self.in_blocks(&texts, &|hidden, offsets| {
+                self.head.apply_unnormalized(hidden, offsets)
+            }));
+            progress.advance(slice.len() as u64);
+        }
+        Ok(Matrix { data, dim: self.dim() })
+    }
+
     fn kept_dimensions(&self, options: &EncodeOptions) -> Result<usize> {
         match options.dimensions {
             None => Ok(self.dim()),
@@ -195,13 +234,18 @@ impl Model {
 
     /// One row of [`Model::dim`] numbers a text.
     fn encode_tokens(&self, tokens: &Tokens, prompt_tokens: usize) -> Vec<f32> {
+        self.in_blocks(tokens, &|hidden, offsets| self.head.apply(hidden, offsets, prompt_tokens))
+    }
+
+    /// As [`Model::encode_tokens`], with what `head` makes of tokens' vectors and texts' offsets.
+    fn in_blocks(&self, tokens: &Tokens, head: &BlockHead<'_>) -> Vec<f32> {
         let threads = rayon::current_num_threads();
         let blocks = blocks::cut(&tokens.offsets, threads);
         let alone = blocks.len() == 1 && threads > 1;
         let rows: Vec<Vec<f32>> = blocks
             .into_par_iter()
             .with_max_len(1)
-            .map(|texts| self.encode_block(tokens, texts, alone, prompt_tokens))
+            .map(|texts| self.encode_block(tokens, texts, alone, head))
             .collect();
         rows.concat()
     }
@@ -211,14 +255,14 @@ impl Model {
         tokens: &Tokens,
         texts: Range<usize>,
         alone: bool,
-        prompt_tokens: usize,
+        head: &BlockHead<'_>,
     ) -> Vec<f32> {
         let bounds = &tokens.offsets[texts.start..=texts.end];
         let offsets: Vec<usize> = bounds.iter().map(|offset| offset - bounds[0]).collect();
         let ids = &tokens.ids[bounds[0]..bounds[texts.len()]];
         let mut scratch = self.scratch().pop().unwrap_or_default();
         self.transformer.apply(ids, &offsets, alone, &mut scratch);
-        let rows = self.head.apply(&scratch.hidden, &offsets, prompt_tokens);
+        let rows = head(&scratch.hidden, &offsets);
         self.scratch().push(scratch);
         rows
     }

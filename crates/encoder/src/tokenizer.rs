@@ -229,13 +229,16 @@ impl Tokenizer {
 
 impl Engine {
     fn open(path: &Path, folder: &Folder) -> Result<Self> {
-        let (lower_case, is_static) = (folder.do_lower_case, folder.config.model_type.is_static());
+        let (lower_case, model_type) = (folder.do_lower_case, &folder.config.model_type);
+        let frames = !model_type.is_static();
         let bytes = read(path)?;
-        if let Some(wordpiece) = WordPiece::read(&bytes, lower_case).filter(|_| !is_static) {
+        // What model2vec does besides needs the library's vocabulary.
+        if *model_type != ModelType::Model2Vec
+            && let Some(wordpiece) = WordPiece::read(&bytes, lower_case, frames)
+        {
             return Ok(Self::WordPiece(Box::new(wordpiece)));
         }
-        let library =
-            Library::read(&bytes, lower_case, !is_static).map_err(|e| refused(path, e))?;
+        let library = Library::read(&bytes, lower_case, frames).map_err(|e| refused(path, e))?;
         Ok(Self::Library(Box::new(library)))
     }
 

@@ -10,7 +10,7 @@ use std::io::ErrorKind::NotFound;
 use std::path::Path;
 
 use hpd_files::{Error, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Files that go along as they are when they are there.
 const AS_THEY_ARE: [&str; 7] = [
@@ -28,16 +28,41 @@ const AS_THEY_ARE: [&str; 7] = [
 /// # Errors
 /// When `source` has no `tokenizer.json`, or a file is damaged or cannot be copied.
 pub(crate) fn copy(source: &Path, target: &Path, max_seq_length: usize) -> Result<()> {
+    copy_cutting(source, target, Value::Null, Some(max_seq_length))
+}
+
+/// As [`copy`], for a static model, which is cut by `tokenizer.json` itself or not at all.
+///
+/// # Errors
+/// As [`copy`].
+pub(crate) fn copy_for_static(
+    source: &Path,
+    target: &Path,
+    max_tokens: Option<usize>,
+) -> Result<()> {
+    let truncation = max_tokens.map_or(Value::Null, |length| {
+        json!({ "max_length": length, "strategy": "LongestFirst", "stride": 0, "direction": "Right" })
+    });
+    copy_cutting(source, target, truncation, max_tokens)
+}
+
+fn copy_cutting(
+    source: &Path,
+    target: &Path,
+    truncation: Value,
+    max_tokens: Option<usize>,
+) -> Result<()> {
     let mut tokenizer = read_object(source, "tokenizer.json")?.ok_or_else(|| {
         Error::model(format!("`{}` has no `tokenizer.json`", source.display()))
             .hint("save the tokenizer with transformers (`AutoTokenizer`), which writes that file")
     })?;
     tokenizer.insert("padding".to_owned(), Value::Null);
-    tokenizer.insert("truncation".to_owned(), Value::Null);
+    tokenizer.insert("truncation".to_owned(), truncation);
     write_object(target, "tokenizer.json", &tokenizer)?;
 
     let mut config = read_object(source, "tokenizer_config.json")?.unwrap_or_default();
-    config.insert("model_max_length".to_owned(), max_seq_length.into());
+    config.remove("model_max_length");
+    config.extend(max_tokens.map(|length| ("model_max_length".to_owned(), length.into())));
     write_object(target, "tokenizer_config.json", &config)?;
 
     AS_THEY_ARE.iter().try_for_each(|name| copy_if_there(&source.join(name), &target.join(name)))

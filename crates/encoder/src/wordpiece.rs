@@ -45,7 +45,7 @@ pub(crate) struct WordPiece {
     unknown: u32,
     /// Words with more characters are unknown.
     longest_word: usize,
-    /// Ids in front of every text and behind it.
+    /// Ids in front of every text and behind it; none in static models.
     frame: (Vec<u32>, Vec<u32>),
     /// The token with the largest id.
     last: (String, u32),
@@ -68,9 +68,13 @@ struct Output<'a> {
 impl WordPiece {
     /// The tokenizer that a `tokenizer.json` describes; nothing if a part of it is not computed here.
     ///
-    /// `lower_case` lower-cases texts before all else.
-    pub(crate) fn read(json: &[u8], lower_case: bool) -> Option<Self> {
-        file::read(json, lower_case)
+    /// `lower_case` lower-cases texts before all else, `frames` puts the special tokens around each.
+    pub(crate) fn read(json: &[u8], lower_case: bool, frames: bool) -> Option<Self> {
+        let mut wordpiece = file::read(json, lower_case)?;
+        if !frames {
+            wordpiece.frame = (Vec::new(), Vec::new());
+        }
+        Some(wordpiece)
     }
 
     /// How many special tokens frame each text.
@@ -92,7 +96,7 @@ impl WordPiece {
 
     /// Whether the last token of a text is a special one.
     pub(crate) fn ends_special(&self, length: usize) -> bool {
-        !self.frame.1.is_empty() || length == self.frame.0.len()
+        !self.frame.1.is_empty() || length > 0 && length == self.frame.0.len()
     }
 
     /// Appends a text's ids, special ones included, at most `max_tokens`; says whether some were left out.
@@ -107,13 +111,13 @@ impl WordPiece {
         let start = ids.len();
         let room = max_tokens - self.special_tokens();
         let enough = match side {
-            Side::Right => start + room + 1,
+            Side::Right => start.saturating_add(room).saturating_add(1),
             Side::Left => usize::MAX,
         };
         self.split_raw(text, scratch, &mut Output { ids, enough });
         let excess = (ids.len() - start).saturating_sub(room);
         match side {
-            Side::Right => ids.truncate(start + room),
+            Side::Right => ids.truncate(start.saturating_add(room)),
             Side::Left => drop(ids.drain(start..start + excess)),
         }
         ids.extend_from_slice(&self.frame.1);

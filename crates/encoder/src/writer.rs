@@ -3,7 +3,8 @@
 //! The layout is the *legacy* one of sentence-transformers (module types `sentence_transformers.models.*`,
 //! one boolean per pooling mode): newer versions still read it, while text-embeddings-inference drops a
 //! Dense head without a word when it meets the new names. It stands apart from reading because reading
-//! takes both layouts and many dialects, and writing exactly one.
+//! takes both layouts and many dialects, and writing exactly one. A static model is written as `StaticEmbedding`
+//! in a folder below, since the first versions that know the class find it nowhere else.
 //!
 //! A [`ModelFolder`] in, a folder out, whole or not at all.
 
@@ -16,6 +17,7 @@ use hpd_files::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use crate::tensor::{self, StoredTensor, Tensor};
+use crate::architectures::static_embedding;
 use crate::{DenseActivation, Identity, Pooling, PoolingMode, int8, tokenizer_files};
 
 /// What happens to a pooled vector.
@@ -97,21 +99,43 @@ impl Storage {
     }
 }
 
-/// All that goes into a model folder.
+/// What makes one vector of a text, in front of the head.
 #[derive(Clone, Debug)]
-pub struct ModelFolder {
-    /// `config.json` of the Transformer; its `num_hidden_layers` is that of `tensors`.
+pub enum Encoder {
+    /// A Transformer and a pooling.
+    Transformer(TransformerModules),
+    /// A table of words, whose one tensor is [`STATIC_TABLE`], `[tokens, width]`. Texts get no special tokens.
+    Static {
+        /// Longest text in tokens; `None` for any length.
+        max_tokens: Option<usize>,
+    },
+}
+
+/// What the folder of a Transformer says beside its tensors.
+#[derive(Clone, Debug)]
+pub struct TransformerModules {
+    /// `config.json`; its `num_hidden_layers` is that of the tensors.
     pub config: Map<String, Value>,
-    /// The Transformer's tensors by their Hugging Face names.
-    pub tensors: Vec<Tensor>,
     /// How token vectors become one.
     pub pooling: Pooling,
-    /// What follows pooling, in order.
-    pub head: Vec<Module>,
     /// Longest text in tokens, special ones included.
     pub max_seq_length: usize,
     /// Whether texts are put in lower case before the tokenizer sees them (rare; the tokenizer usually does it).
     pub do_lower_case: bool,
+}
+
+/// The tensor of a static model.
+pub const STATIC_TABLE: &str = static_embedding::NAMES.words;
+
+/// All that goes into a model folder.
+#[derive(Clone, Debug)]
+pub struct ModelFolder {
+    /// What stands in front of the head.
+    pub encoder: Encoder,
+    /// The encoder's tensors by their Hugging Face names.
+    pub tensors: Vec<Tensor>,
+    /// What follows, in order.
+    pub head: Vec<Module>,
     /// Words to put in front of texts, by name.
     pub prompts: BTreeMap<String, String>,
     /// Which of the prompts is used when none is named.
@@ -141,30 +165,26 @@ impl ModelFolder {
 
     /// Writes the files into an empty folder that is there, not yet durable.
     pub(crate) fn write_into(&self, root: &Path, storage: Storage) -> Result<Identity> {
-        let widths = self.check()?;
+        let dim = self.check()?;
         let tensors = storage.stored(&self.tensors);
-        write_json(root, "config.json", &self.transformer_config())?;
-        write_tensors(root, storage.file(), &tensors)?;
+        let mut modules = self.encoder.write(root, &self.tokenizer_from)?;
+        let place = root.join(self.encoder.place());
+        write_tensors(&place, storage.file(), &tensors)?;
         let identity = self.identity(tensors);
-        tokenizer_files::copy(&self.tokenizer_from, root, self.max_seq_length)?;
-        write_json(root, "sentence_bert_config.json", &self.sentence_bert_config())?;
         write_json(root, "config_sentence_transformers.json", &self.prompts_config())?;
-        write_json(root, "1_Pooling/config.json", &pooling_config(&self.pooling, widths.hidden))?;
-        let modules = self.write_head(root)?;
-        write_json(root, "modules.json", &modules)?;
-        write_json(root, "hpd.json", &self.about(&identity, widths.output))?;
+        self.write_head(root, &mut modules)?;
+        write_json(root, "modules.json", &modules.into())?;
+        write_json(root, "hpd.json", &self.about(&identity, dim))?;
         write(root, "README.md", self.readme.as_bytes())?;
         Ok(identity)
     }
 
-    /// Refuses what could be written but not be read back.
-    fn check(&self) -> Result<Widths> {
-        // DistilBERT calls it `dim`.
-        let width = self.config.get("hidden_size").or_else(|| self.config.get("dim"));
-        let hidden = width.and_then(Value::as_u64).unwrap_or(0) as usize;
-        if hidden == 0 {
-            return Err(Error::model("`config.json` has no `hidden_size` above 0"));
-        }
+    /// Refuses what could be written but not be read back; gives the width of the vectors.
+    fn check(&self) -> Result<usize> {
+        let mut output = match &self.encoder {
+            Encoder::Transformer(modules) => modules.hidden()? * modules.pooling.modes.len(),
+            Encoder::Static { .. } => self.table_width()?,
+        };
         let mut names = BTreeSet::new();
         for tensor in &self.tensors {
             tensor.check()?;
@@ -172,7 +192,6 @@ impl ModelFolder {
                 return Err(Error::model(format!("tensor `{}` comes twice", tensor.name)));
             }
         }
-        let mut output = hidden * self.pooling.modes.len();
         for dense in self.dense() {
             if dense.in_features != output {
                 return Err(Error::mismatch(format!(
@@ -183,7 +202,19 @@ impl ModelFolder {
             dense.tensors().iter().try_for_each(Tensor::check)?;
             output = dense.out_features;
         }
-        Ok(Widths { hidden, output })
+        Ok(output)
+    }
+
+    fn table_width(&self) -> Result<usize> {
+        match self.tensors.as_slice() {
+            [Tensor { name, shape, .. }] if name == STATIC_TABLE && shape.len() == 2 && shape[1] > 0 => {
+                Ok(shape[1])
+            }
+            _ => Err(Error::model(format!(
+                "a static model has the one tensor `{STATIC_TABLE}` of rows and columns, found {:?}",
+                self.tensors.iter().map(|tensor| (&tensor.name, &tensor.shape)).collect::<Vec<_>>()
+            ))),
+        }
     }
 
     fn dense(&self) -> impl Iterator<Item = &Dense> {
@@ -202,19 +233,6 @@ impl ModelFolder {
         Identity { weights, space }
     }
 
-    /// The config as given, but for the type of the numbers: they are written as f32, and transformers would
-    /// otherwise round them to what the source had.
-    fn transformer_config(&self) -> Value {
-        let mut config = self.config.clone();
-        config.remove("dtype");
-        config.insert("torch_dtype".to_owned(), "float32".into());
-        config.into()
-    }
-
-    fn sentence_bert_config(&self) -> Value {
-        json!({ "max_seq_length": self.max_seq_length, "do_lower_case": self.do_lower_case })
-    }
-
     fn prompts_config(&self) -> Value {
         json!({
             "__version__": { "hpd": env!("CARGO_PKG_VERSION") },
@@ -224,10 +242,9 @@ impl ModelFolder {
         })
     }
 
-    /// One folder for each module of the head; gives `modules.json`.
-    fn write_head(&self, root: &Path) -> Result<Value> {
-        let mut modules = vec![module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")];
-        for (index, part) in (2..).zip(&self.head) {
+    /// One folder and one entry of `modules` for each module of the head.
+    fn write_head(&self, root: &Path, modules: &mut Vec<Value>) -> Result<()> {
+        for (index, part) in (modules.len()..).zip(&self.head) {
             let (path, class) = match part {
                 Module::Dense(_) => (format!("{index}_Dense"), "Dense"),
                 Module::Normalize => (format!("{index}_Normalize"), "Normalize"),
@@ -241,7 +258,7 @@ impl ModelFolder {
             }
             modules.push(module(index, &path, class));
         }
-        Ok(modules.into())
+        Ok(())
     }
 
     fn about(&self, identity: &Identity, dim: usize) -> Value {
@@ -255,10 +272,60 @@ impl ModelFolder {
     }
 }
 
-/// Numbers per vector behind the Transformer and behind the head.
-struct Widths {
-    hidden: usize,
-    output: usize,
+impl Encoder {
+    /// Where its tensors and its tokenizer lie.
+    fn place(&self) -> &'static str {
+        match self {
+            Self::Transformer(_) => "",
+            Self::Static { .. } => "0_StaticEmbedding",
+        }
+    }
+
+    /// Writes all but the tensors; gives the entries of `modules.json`.
+    fn write(&self, root: &Path, tokenizer: &Path) -> Result<Vec<Value>> {
+        let place = root.join(self.place());
+        create_folder(&place)?;
+        match self {
+            Self::Transformer(modules) => {
+                tokenizer_files::copy(tokenizer, &place, modules.max_seq_length)?;
+                modules.write(root)
+            }
+            Self::Static { max_tokens } => {
+                tokenizer_files::copy_for_static(tokenizer, &place, *max_tokens)?;
+                Ok(vec![module(0, self.place(), "StaticEmbedding")])
+            }
+        }
+    }
+}
+
+impl TransformerModules {
+    fn hidden(&self) -> Result<usize> {
+        // DistilBERT calls it `dim`.
+        let width = self.config.get("hidden_size").or_else(|| self.config.get("dim"));
+        match width.and_then(Value::as_u64) {
+            None | Some(0) => Err(Error::model("`config.json` has no `hidden_size` above 0")),
+            Some(width) => Ok(width as usize),
+        }
+    }
+
+    fn write(&self, root: &Path) -> Result<Vec<Value>> {
+        write_json(root, "config.json", &self.config())?;
+        let lengths =
+            json!({ "max_seq_length": self.max_seq_length, "do_lower_case": self.do_lower_case });
+        write_json(root, "sentence_bert_config.json", &lengths)?;
+        let pooling = pooling_config(&self.pooling, self.hidden()?);
+        write_json(root, "1_Pooling/config.json", &pooling)?;
+        Ok(vec![module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")])
+    }
+
+    /// The config as given, but for the type of the numbers: they are written as f32, and transformers would
+    /// otherwise round them to what the source had.
+    fn config(&self) -> Value {
+        let mut config = self.config.clone();
+        config.remove("dtype");
+        config.insert("torch_dtype".to_owned(), "float32".into());
+        config.into()
+    }
 }
 
 fn module(index: usize, path: &str, class: &str) -> Value {
@@ -352,23 +419,33 @@ mod tests {
             r#"{"padding":{"strategy":{"Fixed":9}},"truncation":{"max_length":9},"model":{}}"#;
         fs::write(source.join("tokenizer.json"), fixed).unwrap();
         fs::write(source.join("tokenizer_config.json"), r#"{"model_max_length":512}"#).unwrap();
+        let config = json!({ "hidden_size": 2, "model_type": "bert", "dtype": "float16" });
         ModelFolder {
-            config: object(json!({ "hidden_size": 2, "model_type": "bert", "dtype": "float16" })),
+            encoder: Encoder::Transformer(TransformerModules {
+                config: object(config),
+                pooling: Pooling::mean(),
+                max_seq_length: 64,
+                do_lower_case: false,
+            }),
             tensors: vec![Tensor {
                 name: "embeddings.word_embeddings.weight".to_owned(),
                 shape: vec![3, 2],
                 data: vec![0.5, 1.0, 1.5, 2.0, 2.5, 3.0],
             }],
-            pooling: Pooling::mean(),
             head: vec![Module::Dense(dense(1.0)), Module::Normalize],
-            max_seq_length: 64,
-            do_lower_case: false,
             prompts: BTreeMap::from([("query".to_owned(), "query: ".to_owned())]),
             default_prompt_name: None,
             tokenizer_from: source,
             space: Some("a space".to_owned()),
             about: object(json!({ "teacher": "a teacher" })),
             readme: "# A model\n".to_owned(),
+        }
+    }
+
+    fn modules(model: &mut ModelFolder) -> &mut TransformerModules {
+        match &mut model.encoder {
+            Encoder::Transformer(modules) => modules,
+            Encoder::Static { .. } => panic!("a Transformer"),
         }
     }
 
@@ -411,6 +488,28 @@ mod tests {
         assert_eq!((&about["space"], &about["dim"]), (&json!("a space"), &json!(1)));
         assert_eq!(about["teacher"], "a teacher");
         assert_eq!(json_of(&output, "config.json")["torch_dtype"], "float32");
+    }
+
+    #[test]
+    fn a_static_model_is_a_table_in_a_folder_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("model");
+        let mut model = model(dir.path());
+        model.encoder = Encoder::Static { max_tokens: None };
+        model.tensors[0].name = STATIC_TABLE.to_owned();
+        model.head = vec![Module::Normalize];
+        model.write(&output, false).unwrap();
+        let modules = json_of(&output, "modules.json");
+        assert_eq!(modules[0]["type"], "sentence_transformers.models.StaticEmbedding");
+        assert_eq!((&modules[0]["path"], &modules[1]["path"]), (&json!("0_StaticEmbedding"), &json!("1_Normalize")));
+        assert!(output.join("0_StaticEmbedding/model.safetensors").is_file());
+        assert!(!output.join("config.json").exists());
+        assert_eq!(json_of(&output, "hpd.json")["dim"], 2);
+        let truncation = || json_of(&output, "0_StaticEmbedding/tokenizer.json")["truncation"].clone();
+        assert_eq!(truncation(), Value::Null);
+        model.encoder = Encoder::Static { max_tokens: Some(7) };
+        model.write(&output, true).unwrap();
+        assert_eq!(truncation()["max_length"], 7);
     }
 
     #[test]
@@ -463,7 +562,8 @@ mod tests {
         };
         refuse(|model| model.tensors[0].data[1] = f32::NAN, "NaN");
         refuse(|model| model.tensors.push(model.tensors[0].clone()), "twice");
-        refuse(|model| model.pooling.modes.push(PoolingMode::Max), "takes 2 numbers, expected 4");
+        refuse(|model| modules(model).pooling.modes.push(PoolingMode::Max), "takes 2 numbers, expected 4");
+        refuse(|model| model.encoder = Encoder::Static { max_tokens: None }, "one tensor `embedding.weight`");
         refuse(
             |model| model.head[0] = Module::Dense(Dense { weight: vec![], ..dense(1.0) }),
             "0 numbers",
@@ -472,7 +572,7 @@ mod tests {
             |model| model.head[0] = Module::Dense(Dense { bias: Some(vec![]), ..dense(1.0) }),
             "0 numbers",
         );
-        refuse(|model| model.config.clear(), "hidden_size");
+        refuse(|model| modules(model).config.clear(), "hidden_size");
         refuse(|model| model.tokenizer_from = PathBuf::from("/nowhere"), "tokenizer.json");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "only the source is left");
     }

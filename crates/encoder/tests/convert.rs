@@ -86,12 +86,12 @@ fn what_cannot_be_opened_again_gets_no_name() {
 }
 
 #[test]
-fn every_transformer_is_written_anew_and_gives_the_same_vectors() {
+fn every_architecture_is_written_anew_and_gives_the_same_vectors() {
     let texts = ["bread rises".to_owned(), "the sea ".repeat(40)];
     let encode = |folder: &Path| {
         Model::open(folder).unwrap().encode(&texts, &EncodeOptions::default()).unwrap().rows.data
     };
-    for name in ["distilbert_cls", "mpnet_cls", "modernbert_new", "modernbert_old"] {
+    for name in ["distilbert_cls", "mpnet_cls", "modernbert_new", "modernbert_old", "static_embedding"] {
         let dir = tempfile::tempdir().unwrap();
         let (source, output) = (encoder_fixture(name), dir.path().join("new"));
         let conversion = convert(&source, &output, false).unwrap();
@@ -101,15 +101,23 @@ fn every_transformer_is_written_anew_and_gives_the_same_vectors() {
 }
 
 #[test]
-fn static_models_are_refused_by_name() {
-    for (name, words) in
-        [("static_embedding", "(static-embedding)"), ("model2vec_plain", "(model2vec)")]
-    {
-        let dir = tempfile::tempdir().unwrap();
-        let error = convert(&encoder_fixture(name), &dir.path().join("new"), false).unwrap_err();
-        assert!(error.to_string().contains(words), "{error}");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
+fn what_only_model2vec_does_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = encoder_fixture("model2vec_plain");
+    let error = convert(&source, &dir.path().join("new"), false).unwrap_err();
+    assert!(error.to_string().contains("a static model of model2vec"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_static_model_goes_on_cutting_where_it_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("new");
+    convert(&encoder_fixture("static_embedding"), &output, false).unwrap();
+    let model = Model::open(&output).unwrap();
+    assert_eq!(model.max_seq_length(), 12);
+    assert!(output.join("0_StaticEmbedding/model.safetensors").is_file());
+    assert!(!output.join("tokenizer.json").exists());
 }
 
 #[test]

@@ -71,13 +71,13 @@ pub(crate) fn read(config: &EncoderConfig, weights: &Weights) -> Result<Transfor
         _ => NAMES.words,
     };
     let rows = weights.shape(name).and_then(|shape| shape.first()).copied().unwrap_or(0);
-    let numbers = if weights.is_integer(name) {
+    let table = if name == MODEL2VEC_WORDS && weights.is_integer(name) {
         // model2vec drops the scale of 8-bit numbers: they stand for themselves.
-        weights.integers(name, &[rows, width])?.into_iter().map(|number| number as f32).collect()
+        let numbers = weights.integers(name, &[rows, width])?;
+        Table::Float { numbers: numbers.into_iter().map(|number| number as f32).collect(), width }
     } else {
-        weights.tensor(name, &[rows, width])?
+        Table::read(weights, name, [rows, width])?
     };
-    let table = Table::Float { numbers, width };
     let mut words = Words::new(width, table, Finish::AsTheyAre);
     if weights.contains("mapping") {
         words = words.with_rows(mapping(weights, tokens, rows)?);

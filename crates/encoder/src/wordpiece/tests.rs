@@ -22,9 +22,9 @@ struct Twins {
 }
 
 impl Twins {
-    fn new(file: &[u8], lower_case: bool, limits: (usize, Side)) -> Self {
-        let fast = WordPiece::read(file, lower_case).expect("a file that is ours");
-        let mut slow = Library::read(file, lower_case, true).unwrap();
+    fn new(file: &[u8], lower_case: bool, frames: bool, limits: (usize, Side)) -> Self {
+        let fast = WordPiece::read(file, lower_case, frames).expect("a file that is ours");
+        let mut slow = Library::read(file, lower_case, frames).unwrap();
         slow.truncate(limits.0, limits.1).unwrap();
         assert_eq!(fast.special_tokens(), slow.special_tokens());
         assert_eq!(fast.last_token().1, slow.last_token().unwrap().1);
@@ -192,13 +192,13 @@ fn hostile_text_and_random_tokenizers_give_the_ids_of_tokenizers() {
         let mut random = Random(seed << 32);
         let file = random_file(&mut random).to_string();
         let lower_case = random.below(4) == 0;
-        if WordPiece::read(file.as_bytes(), lower_case).is_none() {
+        if WordPiece::read(file.as_bytes(), lower_case, true).is_none() {
             continue;
         }
         ours += 1;
         let side = if random.flip() { Side::Left } else { Side::Right };
-        let longest = [4, 5, 8, 30, 512][random.below(5)];
-        let twins = Twins::new(file.as_bytes(), lower_case, (longest, side));
+        let longest = [4, 5, 8, 30, 512, usize::MAX][random.below(6)];
+        let twins = Twins::new(file.as_bytes(), lower_case, random.flip(), (longest, side));
         for _ in 0..40 {
             let text = hostile(&mut random);
             tokens += twins.check(&text, &mut scratch);
@@ -262,7 +262,7 @@ fn the_vocabularies_of_the_fixtures_give_the_ids_of_tokenizers() {
         for (length, side) in
             [(3, Side::Left), (7, Side::Right), (9, Side::Left), (64, Side::Right)]
         {
-            let twins = Twins::new(&file, false, (length, side));
+            let twins = Twins::new(&file, false, true, (length, side));
             let mut scratch = Scratch::default();
             for end in (0..=texts.len()).filter(|end| texts.is_char_boundary(*end)) {
                 twins.check(&texts[..end], &mut scratch);
@@ -282,7 +282,7 @@ fn real_text_gives_the_ids_of_tokenizers() {
         return;
     };
     let file = std::fs::read(Path::new(&teacher).join("tokenizer.json")).unwrap();
-    let twins = Twins::new(&file, false, (128, Side::Right));
+    let twins = Twins::new(&file, false, true, (128, Side::Right));
     let mut scratch = Scratch::default();
     for file in files.split(' ') {
         let text = std::fs::read_to_string(file).unwrap();
@@ -295,7 +295,7 @@ fn real_text_gives_the_ids_of_tokenizers() {
 fn a_text_is_not_read_past_its_last_token() {
     let mut random = Random(1);
     let file = random_file(&mut random).to_string();
-    let twins = Twins::new(file.as_bytes(), false, (5, Side::Right));
+    let twins = Twins::new(file.as_bytes(), false, true, (5, Side::Right));
     let mut scratch = Scratch::default();
     twins.fast.tokenize(
         &"ab cd ".repeat(1_000_000),
@@ -313,7 +313,7 @@ fn files_that_are_not_ours_are_left_to_tokenizers() {
     let is_ours = |change: &dyn Fn(&mut Value)| {
         let mut json: Value = serde_json::from_slice(&file).unwrap();
         change(&mut json);
-        WordPiece::read(json.to_string().as_bytes(), false).is_some()
+        WordPiece::read(json.to_string().as_bytes(), false, true).is_some()
     };
     assert!(is_ours(&|_| {}));
     assert!(is_ours(&|json| json["padding"] = Value::Null));
@@ -337,6 +337,6 @@ fn files_that_are_not_ours_are_left_to_tokenizers() {
         assert!(!is_ours(change), "change {i}");
     }
     for bytes in [&b""[..], b"{", b"[]", b"\xff", &file[..file.len() / 2]] {
-        assert!(WordPiece::read(bytes, false).is_none());
+        assert!(WordPiece::read(bytes, false, true).is_none());
     }
 }

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::golden::{Golden, copy, fixtures};
 
 const MODELS: [&str; 4] = ["bert_mean", "bert_heads", "roberta_new", "xlm_roberta_max"];
+const STATIC: &str = "static_embedding";
 const FILE: &str = "model.int8.safetensors";
 const WORDS: &str = "embeddings.word_embeddings.weight";
 
@@ -76,6 +77,23 @@ fn linear_layers_and_words_are_rounded_and_nothing_else() {
 }
 
 #[test]
+fn the_table_of_a_static_model_is_rounded_row_by_row() {
+    let dir = in_8_bits(STATIC);
+    let table = "embedding.weight";
+    let float = Weights::open(&fixtures().join(STATIC)).unwrap();
+    let int8 = Weights::open(&dir.path().join("int8/0_StaticEmbedding")).unwrap();
+    let shape = float.shape(table).unwrap();
+    let expected = QuantizedMatrix::quantize(&numbers(&float, table), shape[1]);
+    assert!(int8.is_quantized(table));
+    assert_eq!(int8.quantized(table, [shape[0], shape[1]]).unwrap(), expected);
+
+    let (int8, wide) = (dir.path().join("int8"), dir.path().join("float"));
+    convert(&int8, &wide, false).unwrap();
+    assert!(rows(&int8) == rows(&wide));
+    assert!(rows(&int8) != rows(&fixtures().join(STATIC)), "nothing was rounded");
+}
+
+#[test]
 fn a_folder_in_8_bits_gives_the_bits_of_the_float_folder_made_of_it() {
     for name in MODELS {
         let dir = in_8_bits(name);
@@ -92,7 +110,7 @@ fn a_folder_in_8_bits_gives_the_bits_of_the_float_folder_made_of_it() {
 
 #[test]
 fn the_space_stays_and_each_has_weights_of_its_own() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain([STATIC]) {
         let dir = in_8_bits(name);
         let (int8, float) = (dir.path().join("int8"), dir.path().join("float"));
         let widened = convert(&int8, &float, false).unwrap().identity;

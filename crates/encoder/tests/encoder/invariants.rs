@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::golden::{Golden, copy, edit, fixtures};
 use hpd_encoder::{EncodeOptions, Model, OpenOptions, Prompt};
+use hpd_files::Silent;
 use rayon::ThreadPoolBuilder;
 
 pub(crate) const MODELS: [&str; 11] = [
@@ -206,6 +207,26 @@ fn a_static_model_is_the_mean_of_its_tokens() {
     assert_eq!(model.max_seq_length(), 20);
     assert_eq!(open("model2vec_plain").max_seq_length(), 512);
     assert_eq!(open("static_embedding").max_seq_length(), 12);
+}
+
+#[test]
+fn a_token_of_the_vocabulary_has_the_vector_of_its_text() {
+    for name in ["bert_mean", "roberta_new", "static_embedding", "model2vec_plain"] {
+        let model = open(name);
+        let table = model.encode_vocabulary(&Silent).unwrap();
+        assert_eq!(table.len(), model.folder().config.vocab_size, "{name}");
+        let text = "a";
+        let ids = model.tokenizer().tokenize(&[text]).unwrap().ids;
+        let frame = model.tokenizer().tokenize(&[""]).unwrap().ids.len();
+        assert_eq!(ids.len(), frame + 1, "`{text}` is one token of {name}");
+        let id = ids[frame / 2] as usize;
+        let options = EncodeOptions { normalize: true, ..EncodeOptions::default() };
+        let expected = model.encode(&[text], &options).unwrap().rows;
+        let length = table.row(id).iter().map(|x| x * x).sum::<f32>().sqrt();
+        for (found, expected) in table.row(id).iter().zip(&expected.data) {
+            assert!((found / length - expected).abs() < 1e-6, "{name}");
+        }
+    }
 }
 
 #[test]
