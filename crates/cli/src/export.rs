@@ -1,6 +1,6 @@
 //! `hpd export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hpd_encoder::convert::{Conversion, convert, quantize};
@@ -28,6 +28,11 @@ pub(crate) struct Arguments {
     /// Store the weights in 8 bits: a quarter of the size, for hpd alone
     #[arg(long)]
     int8: bool,
+    /// Project the model, a teacher, as this run projected it, into the space of the run's students: documents may
+    /// then be embedded by the teacher and queries by a student
+    #[cfg(feature = "distill")]
+    #[arg(long, value_name = "STUDENT.run", conflicts_with = "int8")]
+    project: Option<PathBuf>,
     /// Replace the output folder if it is there
     #[arg(long)]
     overwrite: bool,
@@ -43,12 +48,12 @@ Examples:
   hpd export Xuandong/HPD-MiniLM-F128 --output hpd-minilm
   hpd export old-model --output new-model --overwrite
   hpd export student --int8 --output student-int8
-  hpd export student-int8 --output student-again";
+  hpd export student-int8 --output student-again
+  hpd export teacher --project student.run --output teacher-128";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     let source = model_folder(&arguments.model, arguments.revision.as_deref(), terminal)?;
-    let write = if arguments.int8 { quantize } else { convert };
-    let conversion = write(&source, &arguments.output, arguments.overwrite)?;
+    let conversion = arguments.write(&source)?;
     let bytes = inspect::size_of_folder(&arguments.output)?;
     terminal.print(&if terminal.json {
         to_json(&conversion, bytes)
@@ -56,6 +61,17 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
         to_text(&conversion, bytes, arguments)
     })?;
     Ok(Answer::Yes)
+}
+
+impl Arguments {
+    fn write(&self, source: &Path) -> Result<Conversion> {
+        #[cfg(feature = "distill")]
+        if let Some(run) = &self.project {
+            return hpd_distill::projected::export(source, run, &self.output, self.overwrite);
+        }
+        let write = if self.int8 { quantize } else { convert };
+        write(source, &self.output, self.overwrite)
+    }
 }
 
 fn to_text(conversion: &Conversion, bytes: u64, arguments: &Arguments) -> String {

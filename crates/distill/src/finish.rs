@@ -273,7 +273,9 @@ impl Finish<'_> {
             |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let files = sentences.files().iter();
         DataFacts {
-            sources: files.map(|file| (source(&file.path), file.kept - file.beyond_limit)).collect(),
+            sources: files
+                .map(|file| (source(&file.path), file.kept - file.beyond_limit))
+                .collect(),
             sentences: sentences.len(),
         }
     }

@@ -14,6 +14,7 @@ pub mod loss;
 pub mod metrics;
 pub mod optimizer;
 pub mod plan;
+pub mod projected;
 pub mod random;
 pub mod recipe;
 pub mod run;

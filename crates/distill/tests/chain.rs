@@ -4,12 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hpd_distill::pca::Pca;
+use hpd_distill::projected;
 use hpd_distill::recipe::Recipe;
 use hpd_distill::run::{DeviceChoice, Settings, TeacherArgument, run};
 use hpd_distill::scores::Scores;
 use hpd_distill::sentences::{SentenceFile, SentenceOptions};
 use hpd_distill::start::StudentStart;
-use hpd_encoder::{Model, ModelType, OpenOptions};
+use hpd_encoder::{EncodeOptions, Model, ModelType, OpenOptions};
 use hpd_files::Silent;
 
 fn teacher() -> PathBuf {
@@ -100,7 +102,10 @@ fn a_static_student_is_exported_as_it_was_trained_from_whatever_starts_it() {
         assert_eq!(student.folder().config.model_type, ModelType::StaticEmbedding, "{name}");
         assert_eq!((student.dim(), student.max_seq_length()), (8, usize::MAX), "{name}");
         let card = fs::read_to_string(folder.path().join("student/README.md")).unwrap();
-        assert!(card.contains("(0): StaticEmbedding(") && card.contains("(1): Normalize()"), "{card}");
+        assert!(
+            card.contains("(0): StaticEmbedding(") && card.contains("(1): Normalize()"),
+            "{card}"
+        );
     }
 }
 
@@ -150,4 +155,46 @@ fn more_dimensions_than_the_teacher_has_are_refused_before_anything_is_embedded(
     let error = run(&settings, &Silent).unwrap_err();
     assert!(error.to_string().contains("`--dim 4096` is more than"), "{error}");
     assert!(!folder.path().join("student.run/run.json").exists());
+}
+
+#[test]
+fn the_projected_teacher_gives_the_targets_and_shares_the_students_space() {
+    let folder = tempfile::tempdir().unwrap();
+    for center in ["none", "mean"] {
+        let mut settings = settings(folder.path(), "hpd");
+        settings.recipe.set("center", center).unwrap();
+        settings.recipe.set("epochs", "1").unwrap();
+        settings.overwrite = true;
+        run(&settings, &Silent).unwrap();
+        let run_folder = folder.path().join("student.run");
+        let output = folder.path().join(center);
+        projected::export(&teacher(), &run_folder, &output, false).unwrap();
+        let projected = Model::open(&output).unwrap();
+        let student = Model::open(&folder.path().join("student")).unwrap();
+        assert_eq!(projected.identity().space, student.identity().space);
+
+        let texts = ["three four five", "nine", "two words that are rare"];
+        let full =
+            Model::open(&teacher()).unwrap().encode(&texts, &EncodeOptions::default()).unwrap();
+        let pca = Pca::load(&run_folder.join("pca.safetensors")).unwrap();
+        let mut expected = pca.project(&full.rows, settings.recipe.center).unwrap();
+        for row in expected.data.chunks_exact_mut(8) {
+            let length = row.iter().map(|number| number * number).sum::<f32>().sqrt();
+            row.iter_mut().for_each(|number| *number /= length);
+        }
+        let found = projected.encode(&texts, &EncodeOptions::default()).unwrap().rows;
+        let apart = found.data.iter().zip(&expected.data).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-5);
+    }
+}
+
+#[test]
+fn another_model_than_the_teacher_is_not_projected() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&settings(folder.path(), "hpd"), &Silent).unwrap();
+    let student = folder.path().join("student");
+    let output = folder.path().join("projected");
+    let error = projected::export(&student, &folder.path().join("student.run"), &output, false);
+    assert!(error.unwrap_err().to_string().contains("another teacher"));
+    assert!(!output.exists());
 }

@@ -15,7 +15,8 @@ use crate::architectures::{self, Names};
 use crate::tensor::Tensor;
 use crate::writer::{Dense, Encoder, ModelFolder, Module, Storage, TransformerModules};
 use crate::{
-    DenseModule, Folder, HeadModule, Identity, Model, ModelType, Weights, checkpoint, int8, json, weights,
+    DenseModule, Folder, HeadModule, Identity, Model, ModelType, Weights, checkpoint, int8, json,
+    weights,
 };
 
 /// What was converted.
@@ -38,7 +39,21 @@ pub struct Conversion {
 /// When `source` lacks something, is damaged or not supported, or `output` is there already and `replace` is
 /// off.
 pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Float32)
+    rewrite(source, output, replace, Storage::Float32, Vec::new(), None)
+}
+
+/// As [`convert`], with `more` behind the model's own head, which puts its vectors into `space`.
+///
+/// # Errors
+/// As [`convert`], and when `more` does not take what the model gives.
+pub fn extend(
+    source: &Path,
+    output: &Path,
+    replace: bool,
+    more: Vec<Module>,
+    space: String,
+) -> Result<Conversion> {
+    rewrite(source, output, replace, Storage::Float32, more, Some(space))
 }
 
 /// As [`convert`], with the words and the linear layers of the Transformer in 8 bits
@@ -47,10 +62,17 @@ pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion
 /// # Errors
 /// As [`convert`], and when `source` is in 8 bits already: a second rounding would only add to the first.
 pub fn quantize(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Int8)
+    rewrite(source, output, replace, Storage::Int8, Vec::new(), None)
 }
 
-fn rewrite(source: &Path, output: &Path, replace: bool, storage: Storage) -> Result<Conversion> {
+fn rewrite(
+    source: &Path,
+    output: &Path,
+    replace: bool,
+    storage: Storage,
+    more: Vec<Module>,
+    new_space: Option<String>,
+) -> Result<Conversion> {
     let folder = Folder::open(source)?;
     refuse_model2vec(&folder)?;
     if storage == Storage::Int8 && is_int8(&folder) {
@@ -60,14 +82,16 @@ fn rewrite(source: &Path, output: &Path, replace: bool, storage: Storage) -> Res
     let names = architectures::names(&folder.config.model_type);
     let (tensors, dropped) = encoder_tensors(names, read_tensors(&folder.transformer)?);
     let about = json::read_if_present(&source.join("hpd.json"))?;
+    let mut head: Vec<Module> = folder.head.iter().map(module).collect::<Result<_>>()?;
+    head.extend(more);
     let model = ModelFolder {
         encoder: encoder(&folder)?,
         tensors,
-        head: folder.head.iter().map(module).collect::<Result<_>>()?,
+        head,
         prompts: folder.prompts.clone(),
         default_prompt_name: folder.default_prompt_name.clone(),
         tokenizer_from: folder.transformer.clone(),
-        space: space(&folder, about.as_ref()),
+        space: new_space.or_else(|| space(&folder, about.as_ref())),
         about: about.unwrap_or_default(),
         readme: readme(source)?,
     };
