@@ -1,14 +1,13 @@
 //! What can be typed.
 
-use std::path::PathBuf;
-
 use clap::{Args, Parser, Subcommand};
-use hpd_encoder::{Arithmetic, OpenOptions, hub};
+use hpd_encoder::{Arithmetic, Model, OpenOptions};
 use hpd_files::records::{Format, RecordOptions};
 use hpd_files::{Error, Progress};
 
 #[cfg(feature = "distill")]
 use crate::distill;
+use crate::models::FoundModel;
 use crate::{bench, embed, evaluate, export, generate, index, inspect, search};
 
 /// Makes a large sentence encoder small and puts it to work.
@@ -23,10 +22,13 @@ pub(crate) struct Arguments {
 
 const AFTER_HELP: &str = "\
 A first tour:
+  hpd index create --store notes.hpd --input notes.jsonl
+  hpd search --store notes.hpd 'the fear of spiders'
   hpd distill --teacher TEACHER --sentences sentences.txt --output student
   hpd evaluate --model student --sts sts/ --retrieval retrieval/
-  hpd index create --store notes.hpd --model student --input notes.jsonl
-  hpd search --store notes.hpd 'the fear of spiders'
+
+Where no --model is given, it is the one that HPD_MODEL names, or else the default of those that come with hpd.
+`hpd inspect --models` lists these. HPD_MODELS=DIR names a folder of them that is looked into first.
 
 Exit status: 0 done, 1 the answer is no (for example no hits), 2 error.";
 
@@ -93,11 +95,12 @@ pub(crate) enum Verb {
 /// A model on the command line, for any verb.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArguments {
-    /// Model folder or Hugging Face id
-    #[arg(long, short, value_name = "DIR|ID")]
-    pub(crate) model: String,
+    /// Model folder, name of a model that comes with hpd, or Hugging Face id [default: HPD_MODEL, or else the
+    /// default of those that come with hpd]
+    #[arg(long, short, value_name = "DIR|NAME|ID")]
+    pub(crate) model: Option<String>,
     /// Branch, tag or commit of a Hugging Face id
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", requires = "model")]
     pub(crate) revision: Option<String>,
     /// Truncate texts at so many tokens [default: what the model folder says]
     #[arg(long, value_name = "TOKENS")]
@@ -108,26 +111,17 @@ pub(crate) struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// The folder, fetched from the hub if it has to be.
-    pub(crate) fn folder(&self, progress: &dyn Progress) -> hpd_files::Result<PathBuf> {
-        model_folder(&self.model, self.revision.as_deref(), progress)
+    /// The model that is meant, fetched from the hub if it has to be.
+    pub(crate) fn find(&self, progress: &dyn Progress) -> hpd_files::Result<FoundModel> {
+        FoundModel::find(self.model.as_deref(), self.revision.as_deref(), progress)
     }
 
-    /// The model, opened.
-    pub(crate) fn open(&self, progress: &dyn Progress) -> hpd_files::Result<hpd_encoder::Model> {
+    /// The same, opened.
+    pub(crate) fn open(&self, found: &FoundModel) -> hpd_files::Result<Model> {
         let options =
             OpenOptions { max_seq_length: self.max_seq_length, arithmetic: self.arithmetic };
-        hpd_encoder::Model::open_with(&self.folder(progress)?, &options)
+        Model::open_with(&found.folder, &options)
     }
-}
-
-/// The folder that a model argument names, fetched from the hub if it has to be.
-pub(crate) fn model_folder(
-    name: &str,
-    revision: Option<&str>,
-    progress: &dyn Progress,
-) -> hpd_files::Result<PathBuf> {
-    hub::model_folder(name, revision, &hub::HubSettings::from_environment(), progress)
 }
 
 /// How records are read, for any verb.

@@ -8,7 +8,8 @@ use hpd_eval::speed::{Settings, Texts, measure, table};
 use hpd_files::{Error, Result};
 
 use crate::Answer;
-use crate::arguments::{RecordArguments, model_folder};
+use crate::arguments::RecordArguments;
+use crate::models::FoundModel;
 use crate::terminal::Terminal;
 
 /// What `hpd bench` takes.
@@ -27,6 +28,7 @@ enum Deed {
 
 const ENCODE_HELP: &str = "\
 Examples:
+  hpd bench encode
   hpd bench encode --model student
   hpd bench encode --model student --texts sentences.txt.gz --limit 10000 --threads 1,2,4
   hpd bench encode --model student --tokens 128 --batch 1,32,1024 --json
@@ -43,11 +45,12 @@ Exit status: 0 they did, 1 they did not, 2 error.";
 
 #[derive(Args, Debug)]
 struct EncodeArguments {
-    /// Model folder or Hugging Face id
-    #[arg(long, short, value_name = "DIR|ID")]
-    model: String,
+    /// Model folder, name of a model that comes with hpd, or Hugging Face id [default: HPD_MODEL, or else the
+    /// default of those that come with hpd]
+    #[arg(long, short, value_name = "DIR|NAME|ID")]
+    model: Option<String>,
     /// Branch, tag or commit of a Hugging Face id
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", requires = "model")]
     revision: Option<String>,
     /// Truncate texts at so many tokens [default: what the model folder says]
     #[arg(long, value_name = "TOKENS")]
@@ -84,7 +87,8 @@ pub(crate) fn run(arguments: &Arguments, threads: &[usize], terminal: &Terminal)
 
 fn encode(arguments: &EncodeArguments, threads: &[usize], terminal: &Terminal) -> Result<Answer> {
     let EncodeArguments { model, revision, max_seq_length, .. } = arguments;
-    let folder = model_folder(model, revision.as_deref(), terminal)?;
+    let FoundModel { name, folder } =
+        FoundModel::find(model.as_deref(), revision.as_deref(), terminal)?;
     let texts = match &arguments.texts {
         Some(path) => Texts::read(path, &arguments.records.options(), arguments.limit)?,
         None => Texts::make(&Tokenizer::open(&folder, *max_seq_length)?, arguments.tokens)?,
@@ -101,7 +105,7 @@ fn encode(arguments: &EncodeArguments, threads: &[usize], terminal: &Terminal) -
     if !arguments.batch.is_empty() {
         settings.batches = arguments.batch.clone();
     }
-    let results = measure(model, &folder, &texts, &settings, terminal)?;
+    let results = measure(&name, &folder, &texts, &settings, terminal)?;
     let text = if terminal.json {
         serde_json::to_string_pretty(&results)
             .map_err(|e| Error::input("cannot write the results as JSON").caused_by(e))?

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hpd_encoder::{Arithmetic, Model};
+use hpd_encoder::{Arithmetic, Model, OpenOptions};
 use hpd_eval::evaluation::{Variant, WordRankings, evaluate, fit_pca};
 use hpd_eval::pca::Center;
 use hpd_eval::report::{ModelResults, Results, table};
@@ -14,18 +14,19 @@ use hpd_files::{Error, Progress, Result, atomic};
 use hpd_index::Fusion;
 
 use crate::Answer;
-use crate::arguments::ModelArguments;
+use crate::models::FoundModel;
 use crate::terminal::Terminal;
 
 /// What `hpd evaluate` takes.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// Model folder or Hugging Face id; give several to compare them, the first is the measure
-    #[arg(long = "model", short, value_name = "DIR|ID", required = true)]
+    /// Model folder, name of a model that comes with hpd, or Hugging Face id; give several to compare them, the first
+    /// is the measure [default: HPD_MODEL, or else the default of those that come with hpd]
+    #[arg(long = "model", short, value_name = "DIR|NAME|ID")]
     models: Vec<String>,
     /// Branch, tag or commit of a Hugging Face id
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", requires = "models")]
     revision: Option<String>,
     /// Truncate texts at so many tokens [default: what each model folder says]
     #[arg(long, value_name = "TOKENS")]
@@ -83,6 +84,7 @@ enum PcaCenter {
 
 const AFTER_HELP: &str = "\
 Examples:
+  hpd evaluate --sts sts/
   hpd evaluate --model student --sts sts/ --retrieval retrieval/
   hpd evaluate --model teacher --model student --sts sts/ --tasks stsb,sickr
   hpd evaluate --model teacher --model student --sts sts/ --pca 128 --pca-sentences train.txt.gz
@@ -95,11 +97,13 @@ document against every query by cosine; a document's text is its title, a space 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     refuse_existing_output(arguments)?;
     let tasks = load_tasks(arguments, terminal)?;
+    let models = find_models(arguments, terminal)?;
     let words = arguments.hybrid.then(|| WordRankings::of(&tasks, Fusion::default(), terminal));
     let words = words.transpose()?;
     let mut rows = Vec::new();
-    for name in &arguments.models {
-        rows.extend(evaluate_model(name, arguments, &tasks, words.as_ref(), terminal)?);
+    for found in &models {
+        let name = short_name(&found.name, &models);
+        rows.extend(evaluate_model(found, &name, arguments, &tasks, words.as_ref(), terminal)?);
     }
     rows.extend(words.map(|words| words.row().clone()));
     let results = Results::new(rows, arguments.limit.map(NonZeroUsize::get));
@@ -109,6 +113,14 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     let text = if terminal.json { json(&results)? } else { table(&results) };
     terminal.print(text.trim_end())?;
     Ok(Answer::Yes)
+}
+
+fn find_models(arguments: &Arguments, terminal: &Terminal) -> Result<Vec<FoundModel>> {
+    let named = |name: &String| FoundModel::named(name, arguments.revision.as_deref(), terminal);
+    match &arguments.models[..] {
+        [] => FoundModel::find(None, None, terminal).map(|found| vec![found]),
+        names => names.iter().map(named).collect(),
+    }
 }
 
 /// Asked before the work begins, not after.
@@ -159,16 +171,17 @@ fn warn_of_gaps(loaded: &Loaded, terminal: &Terminal) {
 }
 
 fn evaluate_model(
+    found: &FoundModel,
     name: &str,
     arguments: &Arguments,
     tasks: &[Loaded],
     words: Option<&WordRankings>,
     terminal: &Terminal,
 ) -> Result<Vec<ModelResults>> {
-    let model = open(name, arguments, terminal)?;
-    let short_name = short_name(name, &arguments.models);
-    let variants = variants(&model, &short_name, arguments, terminal)?;
-    let rows = evaluate(&model, &short_name, name, tasks, &variants, words, terminal)?;
+    let Arguments { max_seq_length, arithmetic, .. } = *arguments;
+    let model = Model::open_with(&found.folder, &OpenOptions { max_seq_length, arithmetic })?;
+    let variants = variants(&model, name, arguments, terminal)?;
+    let rows = evaluate(&model, name, &found.name, tasks, &variants, words, terminal)?;
     if let Some(row) = rows.first().filter(|row| row.truncated > 0) {
         let (truncated, texts, length) = (row.truncated, row.texts, row.max_seq_length);
         let message = format!("{truncated} of {texts} texts were cut at {length} tokens");
@@ -210,21 +223,11 @@ fn read_sentences(path: &Path, count: usize) -> Result<Vec<String>> {
     texts.filter(|text| !text.as_ref().is_ok_and(String::is_empty)).take(count).collect()
 }
 
-fn open(name: &str, arguments: &Arguments, terminal: &Terminal) -> Result<Model> {
-    let model = ModelArguments {
-        model: name.to_owned(),
-        revision: arguments.revision.clone(),
-        max_seq_length: arguments.max_seq_length,
-        arithmetic: arguments.arithmetic,
-    };
-    model.open(terminal)
-}
-
 /// The last part of a model's path, or all of it where two models end alike.
-fn short_name(name: &str, all: &[String]) -> String {
+fn short_name(name: &str, all: &[FoundModel]) -> String {
     let last =
         |name: &str| Path::new(name).file_name().map(|last| last.to_string_lossy().into_owned());
-    let alike = all.iter().filter(|other| last(other) == last(name)).count();
+    let alike = all.iter().filter(|other| last(&other.name) == last(name)).count();
     last(name).filter(|_| alike == 1).unwrap_or_else(|| name.to_owned())
 }
 

@@ -8,19 +8,20 @@ use hpd_files::Result;
 use serde_json::json;
 
 use crate::Answer;
-use crate::arguments::model_folder;
 use crate::inspect;
+use crate::models::FoundModel;
 use crate::terminal::Terminal;
 
 /// What `hpd export` takes.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// Model folder or Hugging Face id, old or new layout, safetensors or pytorch_model.bin
-    #[arg(value_name = "DIR|ID")]
-    model: String,
+    /// Model folder, old or new layout, safetensors or pytorch_model.bin, name of a model that comes with hpd, or
+    /// Hugging Face id [default: HPD_MODEL, or else the default of those that come with hpd]
+    #[arg(value_name = "DIR|NAME|ID")]
+    model: Option<String>,
     /// Branch, tag or commit of a Hugging Face id
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", requires = "model")]
     revision: Option<String>,
     /// Folder to write
     #[arg(long, short, value_name = "DIR")]
@@ -49,10 +50,12 @@ Examples:
   hpd export old-model --output new-model --overwrite
   hpd export student --int8 --output student-int8
   hpd export student-int8 --output student-again
+  hpd export --output for-python
   hpd export teacher --project student.run --output teacher-128";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
-    let source = model_folder(&arguments.model, arguments.revision.as_deref(), terminal)?;
+    let Arguments { model, revision, .. } = arguments;
+    let source = FoundModel::find(model.as_deref(), revision.as_deref(), terminal)?.folder;
     let conversion = arguments.write(&source)?;
     let bytes = inspect::size_of_folder(&arguments.output)?;
     terminal.print(&if terminal.json {

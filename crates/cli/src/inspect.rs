@@ -4,6 +4,7 @@
 
 mod model;
 mod run;
+mod shipped;
 mod store;
 mod vectors;
 
@@ -17,25 +18,32 @@ use serde_json::{Map, Value};
 
 use crate::Answer;
 use crate::columns::pairs;
+use crate::models::lookup;
 use crate::terminal::Terminal;
 
 /// What `hpd inspect` takes.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// Model folder, store, run folder of `hpd distill`, or file of vectors (.npy, .safetensors)
-    path: PathBuf,
+    /// Model folder, name of a model that comes with hpd, store, run folder of `hpd distill`, or file of vectors
+    /// (.npy, .safetensors)
+    #[arg(required_unless_present = "models")]
+    path: Option<PathBuf>,
     /// Look at every byte, not only at what it says of itself
     #[arg(long)]
     verify: bool,
+    /// List the models that come with hpd
+    #[arg(long, conflicts_with_all = ["path", "verify"])]
+    models: bool,
 }
 
 const AFTER_HELP: &str = "\
 Examples:
   hpd inspect student
   hpd inspect notes.hpd --verify
+  hpd inspect --models
 
-Exit status: 0 whole as far as was looked, 1 not whole, 2 error.";
+Exit status: 0 whole as far as was looked, 1 not whole or no model to list, 2 error.";
 
 /// What was found out.
 struct Findings {
@@ -54,7 +62,10 @@ struct Fact {
 }
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
-    let Arguments { path, verify } = arguments;
+    let Arguments { path: Some(path), verify, .. } = arguments else {
+        return shipped::list(terminal);
+    };
+    let path = &shipped_or_path(path)?;
     let findings = match kind_of(path)? {
         Kind::Store => store::inspect(path, *verify)?,
         Kind::Run => run::inspect(path)?,
@@ -63,6 +74,17 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     };
     terminal.print(&if terminal.json { findings.to_json(path) } else { findings.to_text(path) })?;
     Ok(if findings.problems.is_empty() { Answer::Yes } else { Answer::No })
+}
+
+/// A path that is not there may be the name of a model that comes with hpd.
+fn shipped_or_path(path: &Path) -> Result<PathBuf> {
+    match path.to_str() {
+        Some(name) if !path.exists() => match lookup().shipped.find(name)? {
+            Some(model) => model.folder(),
+            None => Ok(path.to_owned()),
+        },
+        _ => Ok(path.to_owned()),
+    }
 }
 
 /// The kinds of things `hpd` makes and takes.
@@ -91,7 +113,8 @@ fn kind_of(path: &Path) -> Result<Kind> {
 fn unknown(path: &Path) -> Error {
     let what = path.display();
     if !path.exists() {
-        return Error::input(format!("there is no `{what}`"));
+        return Error::input(format!("there is no `{what}`"))
+            .hint("`hpd inspect --models` lists the models that are known by name");
     }
     Error::input(format!("`{what}` is neither a model folder, a store, a run nor a file of vectors"))
         .hint("these have `modules.json` or `config.json`, `store.sqlite`, `run.json`, or end in `.npy` or `.safetensors`")

@@ -14,6 +14,7 @@ mod export;
 mod generate;
 mod index;
 mod inspect;
+mod models;
 mod search;
 mod store_encoder;
 mod terminal;

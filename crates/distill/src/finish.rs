@@ -234,7 +234,9 @@ impl Finish<'_> {
         let dim = self.material.vectors.dim();
         match &self.settings.teacher {
             TeacherArgument::Model { folder, name, .. } => {
-                let id = (!Path::new(name).exists()).then_some(name.as_str());
+                // A bare name is a folder's or of a model that comes with hpd.
+                let is_id = name.contains('/') && !Path::new(name).exists();
+                let id = is_id.then_some(name.as_str());
                 export::teacher_facts(folder, id, dim)
             }
             _ => {
