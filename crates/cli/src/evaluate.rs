@@ -14,7 +14,7 @@ use hpd_files::{Error, Progress, Result, atomic};
 use hpd_index::Fusion;
 
 use crate::Answer;
-use crate::arguments::ModelArguments;
+use crate::arguments::{ModelArguments, SetArguments};
 use crate::terminal::Terminal;
 
 /// What `hpd evaluate` takes.
@@ -33,22 +33,15 @@ pub(crate) struct Arguments {
     /// Numbers the model computes in, `float32` or `int8` [default: those its folder stores]
     #[arg(long, value_name = "ARITHMETIC")]
     arithmetic: Option<Arithmetic>,
-    /// Sentence similarity: a folder of .tsv files with columns subset, score, sentence1, sentence2
-    #[arg(long, value_name = "DIR", required_unless_present = "retrieval")]
-    sts: Option<PathBuf>,
-    /// Retrieval: one set in BEIR's shape (corpus.jsonl, queries.jsonl, qrels/), or a folder of such sets
-    #[arg(long, value_name = "DIR")]
-    retrieval: Option<PathBuf>,
+    #[command(flatten)]
+    sets: SetArguments,
     /// Add a row for BM25, which ranks by words, and one for each model's ranking joined with it as in `hpd search --hybrid`
     #[arg(long, requires = "retrieval")]
     hybrid: bool,
     /// Only these tasks, by file or folder name [default: all that have the split]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     tasks: Vec<String>,
-    /// Part of each set: `…_SPLIT.tsv` for similarity, `qrels/SPLIT.tsv` for retrieval
-    #[arg(long, value_name = "SPLIT", default_value = "test")]
-    split: String,
-    /// Only the first N pairs or queries of each task, for a quick look; the results say so
+    /// Only the first N pairs or queries of each task, or N labelled texts of each part, for a quick look; the results say so
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
     /// Measure the first K numbers of the vectors instead of all; several give a row each
@@ -88,9 +81,13 @@ Examples:
   hpd evaluate --model teacher --model student --sts sts/ --pca 128 --pca-sentences train.txt.gz
   hpd evaluate --model student --sts sts/ --split dev --limit 200
   hpd evaluate --model student --retrieval retrieval/ --hybrid
+  hpd evaluate --model teacher --model student --classify classify/ --tasks trec,banking77
 
 Sentence similarity is Spearman of cosine and gold over all pairs of a file. Retrieval scores every
-document against every query by cosine; a document's text is its title, a space and its text.";
+document against every query by cosine; a document's text is its title, a space and its text.
+Classification trains nothing but a linear probe (logistic regression, its penalty chosen on a
+fifth of the training texts) and asks the 10 nearest training texts, which vote with their cosine.
+Test texts of a label without training texts are left out, and counted.";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     refuse_existing_output(arguments)?;
@@ -123,14 +120,11 @@ fn refuse_existing_output(arguments: &Arguments) -> Result<()> {
 }
 
 fn load_tasks(arguments: &Arguments, terminal: &Terminal) -> Result<Vec<Loaded>> {
-    let mut found = Vec::new();
-    if let Some(path) = &arguments.sts {
-        found.extend(tasks::find_sts(path, &arguments.split)?);
+    if arguments.sets.is_empty() {
+        return Err(Error::input("there is nothing to measure on")
+            .hint("name sets: --sts <DIR>, --retrieval <DIR> or --classify <DIR>"));
     }
-    if let Some(path) = &arguments.retrieval {
-        found.extend(tasks::find_retrieval(path, &arguments.split)?);
-    }
-    let chosen = tasks::choose(found, &arguments.tasks)?;
+    let chosen = tasks::choose(arguments.sets.find()?, &arguments.tasks)?;
     terminal.stage("reading", Some(chosen.len() as u64));
     let load = |task: &Task| {
         let loaded = task.load(arguments.limit.map(NonZeroUsize::get))?;
@@ -142,16 +136,24 @@ fn load_tasks(arguments: &Arguments, terminal: &Terminal) -> Result<Vec<Loaded>>
 }
 
 fn warn_of_gaps(loaded: &Loaded, terminal: &Terminal) {
-    let gaps = match &loaded.data {
-        Data::Sts(pairs) => vec![(pairs.unscored, "pairs without a score were left out")],
+    let gaps: Vec<(usize, String)> = match &loaded.data {
+        Data::Sts(pairs) => vec![(pairs.unscored, "pairs without a score were left out".into())],
         Data::Retrieval(collection) => vec![
-            (collection.unjudged_queries, "queries without a relevant document were left out"),
-            (collection.unknown_queries, "judgements of unknown queries were left out"),
+            (
+                collection.unjudged_queries,
+                "queries without a relevant document were left out".into(),
+            ),
+            (collection.unknown_queries, "judgements of unknown queries were left out".into()),
             (
                 collection.unknown_documents,
-                "judgements name unknown documents, which count as missed",
+                "judgements name unknown documents, which count as missed".into(),
             ),
         ],
+        Data::Classification(set) => {
+            let left_out =
+                |label| format!("test texts were left out: `{label}` is not in training");
+            set.unseen.iter().map(|(label, &count)| (count, left_out(label))).collect()
+        }
     };
     for (count, what) in gaps.into_iter().filter(|(count, _)| *count > 0) {
         terminal.note(&format!("{}: {count} {what}", loaded.task.name));

@@ -17,7 +17,7 @@ use hpd_kernels::Scored;
 use crate::pca::{Center, Pca};
 use crate::report::{ModelResults, Projection, Scores, TaskResult};
 use crate::tasks::{Data, Loaded};
-use crate::{retrieval, sts};
+use crate::{classification, retrieval, sts};
 
 /// Texts between two looks at the clock and at Ctrl-C.
 const CHUNK: usize = 512;
@@ -189,6 +189,23 @@ fn measure(
             };
             let results = variants.iter().map(score).collect::<Result<Vec<_>>>()?;
             Ok(results.into_iter().flatten().flatten().collect())
+        }
+        Data::Classification(set) => {
+            progress.stage(name, Some((set.train.texts.len() + set.test.texts.len()) as u64));
+            let train = encode(model, &set.train.texts, Prompt::Default, progress)?;
+            let test = encode(model, &set.test.texts, Prompt::Default, progress)?;
+            let encoding = Encoding {
+                start,
+                texts: train.texts + test.texts,
+                truncated: train.truncated + test.truncated,
+            };
+            let score = |variant: &Variant| {
+                progress.stage(&format!("{name} probe"), Some(set.test.texts.len() as u64));
+                let (train, test) = (variant.of(&train.rows)?, variant.of(&test.rows)?);
+                let scores = classification::score(set, &train, &test, progress)?;
+                Ok(encoding.result(loaded, Scores::Classification(scores)))
+            };
+            variants.iter().map(score).collect()
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::pca::{Center, Origin};
 use crate::provenance::{self, Machine};
 use crate::tasks::{Kind, SEVEN};
-use crate::{retrieval, sts};
+use crate::{classification, retrieval, sts};
 
 /// Everything one call measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,7 +23,8 @@ pub struct Results {
     pub date: String,
     /// What it was measured on.
     pub machine: Machine,
-    /// Only the first so many pairs and queries of each task were used: not comparable with anything else.
+    /// Only the first so many pairs and queries of each task, or so many labelled texts, were used: not comparable
+    /// with anything else.
     pub limit: Option<usize>,
     /// One row for each model and variant.
     pub models: Vec<ModelResults>,
@@ -95,12 +96,14 @@ pub struct TaskResult {
     pub scores: BTreeMap<String, Vec<Scores>>,
 }
 
-/// The scores of either kind of task.
+/// The scores of any kind of task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scores {
     /// Of retrieval.
     Retrieval(retrieval::Scores),
+    /// Of classification.
+    Classification(classification::Scores),
     /// Of sentence similarity.
     Sts(sts::Scores),
 }
@@ -150,11 +153,29 @@ struct Measure {
     of: fn(&Scores) -> Option<f64>,
 }
 
-const MEASURES: [Measure; 4] = [
+const MEASURES: [Measure; 7] = [
     Measure { title: "Spearman of cosine", kind: Kind::Sts, main: true, of: Scores::main },
     Measure { title: "nDCG@10", kind: Kind::Retrieval, main: true, of: Scores::main },
     Measure { title: "MRR@10", kind: Kind::Retrieval, main: false, of: Scores::mrr },
     Measure { title: "recall@100", kind: Kind::Retrieval, main: false, of: Scores::recall },
+    Measure {
+        title: "accuracy of a linear probe",
+        kind: Kind::Classification,
+        main: true,
+        of: Scores::main,
+    },
+    Measure {
+        title: "macro-F1 of a linear probe",
+        kind: Kind::Classification,
+        main: false,
+        of: Scores::f1,
+    },
+    Measure {
+        title: "accuracy of 10 nearest neighbours",
+        kind: Kind::Classification,
+        main: false,
+        of: Scores::knn,
+    },
 ];
 
 impl Scores {
@@ -162,21 +183,28 @@ impl Scores {
         match self {
             Scores::Sts(scores) => scores.main_score,
             Scores::Retrieval(scores) => Some(scores.main_score),
+            Scores::Classification(scores) => Some(scores.main_score),
         }
     }
 
     fn mrr(&self) -> Option<f64> {
-        match self {
-            Scores::Sts(_) => None,
-            Scores::Retrieval(scores) => Some(scores.mrr_at_10),
-        }
+        let Scores::Retrieval(scores) = self else { return None };
+        Some(scores.mrr_at_10)
     }
 
     fn recall(&self) -> Option<f64> {
-        match self {
-            Scores::Sts(_) => None,
-            Scores::Retrieval(scores) => Some(scores.recall_at_100),
-        }
+        let Scores::Retrieval(scores) = self else { return None };
+        Some(scores.recall_at_100)
+    }
+
+    fn f1(&self) -> Option<f64> {
+        let Scores::Classification(scores) = self else { return None };
+        Some(scores.f1)
+    }
+
+    fn knn(&self) -> Option<f64> {
+        let Scores::Classification(scores) = self else { return None };
+        Some(scores.knn_accuracy)
     }
 }
 
@@ -245,7 +273,8 @@ pub fn table(results: &Results) -> String {
     let mut text = sections.collect::<Vec<_>>().join("\n");
     if let Some(limit) = results.limit {
         text.push_str(&format!(
-            "\nlimited to the first {limit} pairs or queries of each task: not comparable with whole ones\n"
+            "\nlimited to the first {limit} pairs or queries of each task, or so many labelled texts: \
+             not comparable with whole ones\n"
         ));
     }
     text
@@ -264,8 +293,8 @@ fn hundredfold(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{:.2}", 100.0 * value))
 }
 
-/// The first column to the left, the others to the right.
-pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
+/// Rows as lines, the first column to the left, the others to the right.
+pub fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
