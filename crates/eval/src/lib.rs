@@ -8,6 +8,7 @@
 
 pub mod classification;
 pub mod correlation;
+pub mod course;
 pub mod evaluation;
 mod files;
 mod lbfgs;
