@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hpd_encoder::{Arithmetic, Model};
-use hpd_eval::evaluation::{Variant, WordRankings, evaluate, fit_pca};
+use hpd_eval::evaluation::{self, Variant, WordRankings, evaluate, fit_pca};
+use hpd_eval::page::{self, Page, Run};
 use hpd_eval::pca::Center;
-use hpd_eval::report::{ModelResults, Results, table};
+use hpd_eval::provenance::Machine;
+use hpd_eval::report::{ModelResults, Results, Speed, table};
+use hpd_eval::speed::{self, Settings, Texts};
 use hpd_eval::tasks::{self, Data, Loaded, Task};
 use hpd_files::records::{RecordOptions, Records, Source};
 use hpd_files::{Error, Progress, Result, atomic};
@@ -15,7 +18,11 @@ use hpd_index::Fusion;
 
 use crate::Answer;
 use crate::arguments::{ModelArguments, SetArguments};
+use crate::inspect::size_of_folder;
 use crate::terminal::Terminal;
+
+/// Texts that speed is measured on.
+const SPEED_TEXTS: usize = 256;
 
 /// What `hpd evaluate` takes.
 #[derive(Args, Debug)]
@@ -62,8 +69,20 @@ pub(crate) struct Arguments {
     /// Write everything measured, with provenance, as JSON
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace the output file if it is there
-    #[arg(long, requires = "output")]
+    /// Write a page for a browser: tables, quality against size, training curves, which sentences are alike
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Run of `hpd distill` whose training the report shows [default: `MODEL.run` beside one of the models]
+    #[arg(long, value_name = "DIR", requires = "report")]
+    run: Option<PathBuf>,
+    /// Sentences of the report's map of similarities, of which the first 12 are taken [default: some of the tasks']
+    #[arg(long, value_name = "FILE", requires = "report")]
+    report_sentences: Option<PathBuf>,
+    /// Also measure how fast each model encodes some of the texts; `hpd bench encode` does it more thoroughly
+    #[arg(long)]
+    speed: bool,
+    /// Replace the output files if they are there
+    #[arg(long)]
     overwrite: bool,
 }
 
@@ -81,6 +100,7 @@ Examples:
   hpd evaluate --model teacher --model student --sts sts/ --pca 128 --pca-sentences train.txt.gz
   hpd evaluate --model student --sts sts/ --split dev --limit 200
   hpd evaluate --model student --retrieval retrieval/ --hybrid
+  hpd evaluate --model teacher --model student --sts sts/ --speed --report report.html
   hpd evaluate --model teacher --model student --classify classify/ --tasks trec,banking77
 
 Sentence similarity is Spearman of cosine and gold over all pairs of a file. Retrieval scores every
@@ -94,14 +114,24 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     let tasks = load_tasks(arguments, terminal)?;
     let words = arguments.hybrid.then(|| WordRankings::of(&tasks, Fusion::default(), terminal));
     let words = words.transpose()?;
-    let mut rows = Vec::new();
+    let run = find_run(arguments).map(|folder| Run::read(&folder)).transpose()?;
+    let sentences = map_sentences(arguments, &tasks)?;
+    let (mut rows, mut maps) = (Vec::new(), Vec::new());
     for name in &arguments.models {
-        rows.extend(evaluate_model(name, arguments, &tasks, words.as_ref(), terminal)?);
+        let model = open(name, arguments, terminal)?;
+        rows.extend(evaluate_model(&model, name, arguments, &tasks, words.as_ref(), terminal)?);
+        if !sentences.is_empty() {
+            maps.push(evaluation::map(&model, &short_name(name, &arguments.models), &sentences)?);
+        }
     }
     rows.extend(words.map(|words| words.row().clone()));
     let results = Results::new(rows, arguments.limit.map(NonZeroUsize::get));
     if let Some(path) = &arguments.output {
         atomic::write(path, (json(&results)? + "\n").as_bytes())?;
+    }
+    if let Some(path) = &arguments.report {
+        let page = Page { results: &results, run: run.as_ref(), maps: &maps };
+        atomic::write(path, page.html().as_bytes())?;
     }
     let text = if terminal.json { json(&results)? } else { table(&results) };
     terminal.print(text.trim_end())?;
@@ -110,12 +140,34 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
 
 /// Asked before the work begins, not after.
 fn refuse_existing_output(arguments: &Arguments) -> Result<()> {
-    match &arguments.output {
-        Some(path) if path.exists() && !arguments.overwrite => {
+    let mut outputs = [&arguments.output, &arguments.report].into_iter().flatten();
+    match outputs.find(|path| path.exists()) {
+        Some(path) if !arguments.overwrite => {
             let message = format!("`{}` is already there", path.display());
             Err(Error::input(message).hint("`--overwrite` replaces it"))
         }
         _ => Ok(()),
+    }
+}
+
+/// The run that the report tells of: the one named, or the one that made one of the models.
+fn find_run(arguments: &Arguments) -> Option<PathBuf> {
+    arguments.report.as_ref()?;
+    let beside = |model: &String| {
+        let path = Path::new(model);
+        let mut name = path.file_name()?.to_owned();
+        name.push(".run");
+        Some(path.with_file_name(name)).filter(|run| run.join("run.json").is_file())
+    };
+    arguments.run.clone().or_else(|| arguments.models.iter().find_map(beside))
+}
+
+/// The sentences of the map; none without a report.
+fn map_sentences(arguments: &Arguments, tasks: &[Loaded]) -> Result<Vec<String>> {
+    match (&arguments.report, &arguments.report_sentences) {
+        (None, _) => Ok(Vec::new()),
+        (Some(_), Some(path)) => read_sentences(path, page::SENTENCES),
+        (Some(_), None) => Ok(page::sentences_of(tasks)),
     }
 }
 
@@ -161,22 +213,43 @@ fn warn_of_gaps(loaded: &Loaded, terminal: &Terminal) {
 }
 
 fn evaluate_model(
+    model: &Model,
     name: &str,
     arguments: &Arguments,
     tasks: &[Loaded],
     words: Option<&WordRankings>,
     terminal: &Terminal,
 ) -> Result<Vec<ModelResults>> {
-    let model = open(name, arguments, terminal)?;
     let short_name = short_name(name, &arguments.models);
-    let variants = variants(&model, &short_name, arguments, terminal)?;
-    let rows = evaluate(&model, &short_name, name, tasks, &variants, words, terminal)?;
+    let variants = variants(model, &short_name, arguments, terminal)?;
+    let mut rows = evaluate(model, &short_name, name, tasks, &variants, words, terminal)?;
+    let bytes = size_of_folder(&model.folder().path)?;
+    let speed = if arguments.speed { measure_speed(model, tasks, terminal)? } else { None };
+    for row in &mut rows {
+        row.bytes = Some(bytes);
+        row.speed.clone_from(&speed);
+    }
     if let Some(row) = rows.first().filter(|row| row.truncated > 0) {
         let (truncated, texts, length) = (row.truncated, row.texts, row.max_seq_length);
         let message = format!("{truncated} of {texts} texts were cut at {length} tokens");
         terminal.note(&format!("{}: {message}", row.name));
     }
     Ok(rows)
+}
+
+/// On some of the tasks' texts, with the threads and the arithmetic of the evaluation.
+fn measure_speed(model: &Model, tasks: &[Loaded], terminal: &Terminal) -> Result<Option<Speed>> {
+    let texts = Texts { source: "the tasks".to_owned(), texts: tasks::sample(tasks, SPEED_TEXTS) };
+    let settings = Settings {
+        max_seq_length: Some(model.max_seq_length()),
+        arithmetics: vec![model.arithmetic()],
+        threads: vec![Machine::current().threads],
+        ..Settings::default()
+    };
+    let folder = &model.folder().path;
+    let results = speed::measure(&folder.to_string_lossy(), folder, &texts, &settings, terminal)?;
+    terminal.finish();
+    Ok(Speed::of(&results))
 }
 
 fn variants(

@@ -14,6 +14,7 @@ use hpd_files::{Error, Progress, Result, interrupt};
 use hpd_index::Fusion;
 use hpd_kernels::Scored;
 
+use crate::page::Map;
 use crate::pca::{Center, Pca};
 use crate::report::{ModelResults, Projection, Scores, TaskResult};
 use crate::tasks::{Data, Loaded};
@@ -140,6 +141,15 @@ pub fn evaluate(
     rows.retain(|row| !row.tasks.is_empty());
     rows.iter_mut().for_each(ModelResults::summarise);
     Ok(rows)
+}
+
+/// How alike a model finds each two of some sentences.
+///
+/// # Errors
+/// When encoding fails.
+pub fn map(model: &Model, name: &str, sentences: &[String]) -> Result<Map> {
+    let embeddings = model.encode(sentences, &EncodeOptions::default())?;
+    Ok(Map::new(name, sentences, &embeddings.rows))
 }
 
 /// The results of each variant, each followed by what it reaches together with the ranking by words.
@@ -313,6 +323,7 @@ impl Variant {
             dimensions,
             max_seq_length: model.max_seq_length(),
             arithmetic: model.arithmetic(),
+            parameters: Some(model.parameters()),
             projection: self.projection(),
             ..ModelResults::default()
         })

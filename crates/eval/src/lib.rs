@@ -12,6 +12,7 @@ pub mod course;
 pub mod evaluation;
 mod files;
 mod lbfgs;
+pub mod page;
 pub mod pca;
 pub mod probe;
 pub mod provenance;

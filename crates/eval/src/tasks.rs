@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hpd_files::{Error, Fingerprint, Result, fingerprint::Fingerprinter};
 use serde::{Deserialize, Serialize};
 
+use crate::files::evenly_spaced;
 use crate::{classification, retrieval, sts};
 
 /// The seven whose mean the papers print, in their order.
@@ -57,6 +58,31 @@ pub enum Data {
     Retrieval(retrieval::Collection),
     /// Labelled texts.
     Classification(classification::Set),
+}
+
+impl Data {
+    /// All texts that are encoded for it.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Data::Sts(pairs) => strings(&pairs.sentences),
+            Data::Retrieval(collection) => {
+                [collection.query_texts(), strings(&collection.documents)].concat()
+            }
+            Data::Classification(set) => {
+                [strings(&set.train.texts), strings(&set.test.texts)].concat()
+            }
+        }
+    }
+}
+
+fn strings(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+/// At most `count` texts of the tasks, evenly spaced over all of them.
+pub fn sample(tasks: &[Loaded], count: usize) -> Vec<String> {
+    let texts: Vec<&str> = tasks.iter().flat_map(|task| task.data.texts()).collect();
+    evenly_spaced(texts.len(), count).map(|i| texts[i].to_owned()).collect()
 }
 
 /// Finds STS tasks: every `.tsv` or `.tsv.gz` of a folder, or one such file. Those named `…_<split>` are the default ones.
