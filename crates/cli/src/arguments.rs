@@ -1,7 +1,10 @@
 //! What can be typed.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 use hpd_encoder::{Arithmetic, Model, OpenOptions};
+use hpd_eval::tasks::{self, Task};
 use hpd_files::records::{Format, RecordOptions};
 use hpd_files::{Error, Progress};
 
@@ -121,6 +124,48 @@ impl ModelArguments {
         let options =
             OpenOptions { max_seq_length: self.max_seq_length, arithmetic: self.arithmetic };
         Model::open_with(&found.folder, &options)
+    }
+}
+
+/// Sets to measure on, for any verb.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SetArguments {
+    /// Sentence similarity: a folder of .tsv files with columns subset, score, sentence1, sentence2
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sts: Option<PathBuf>,
+    /// Retrieval: one set in BEIR's shape (corpus.jsonl, queries.jsonl, qrels/), or a folder of such sets
+    #[arg(long, value_name = "DIR")]
+    pub(crate) retrieval: Option<PathBuf>,
+    /// Classification: one folder with train.tsv and test.tsv (columns label, text), or a folder of such folders
+    #[arg(long, value_name = "DIR")]
+    pub(crate) classify: Option<PathBuf>,
+    /// Part of each set: `…_SPLIT.tsv` for similarity, `qrels/SPLIT.tsv` for retrieval, `SPLIT.tsv` for classification
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    pub(crate) split: String,
+}
+
+impl SetArguments {
+    /// Whether no set is named.
+    pub(crate) fn is_empty(&self) -> bool {
+        [&self.sts, &self.retrieval, &self.classify].iter().all(|path| path.is_none())
+    }
+
+    /// All tasks in the folders named.
+    ///
+    /// # Errors
+    /// When a folder cannot be read or holds no task.
+    pub(crate) fn find(&self) -> hpd_files::Result<Vec<Task>> {
+        let mut found = Vec::new();
+        if let Some(path) = &self.sts {
+            found.extend(tasks::find_sts(path, &self.split)?);
+        }
+        if let Some(path) = &self.retrieval {
+            found.extend(tasks::find_retrieval(path, &self.split)?);
+        }
+        if let Some(path) = &self.classify {
+            found.extend(tasks::find_classification(path, &self.split)?);
+        }
+        Ok(found)
     }
 }
 

@@ -1,60 +1,19 @@
 //! The whole chain on a small teacher: what the trainer says of its student is what the exported folder does.
 #![expect(clippy::unwrap_used, reason = "a test's panic is its message")]
 
+mod support;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hpd_distill::pca::Pca;
 use hpd_distill::projected;
-use hpd_distill::recipe::Recipe;
-use hpd_distill::run::{DeviceChoice, Settings, TeacherArgument, run};
+use hpd_distill::run::run;
 use hpd_distill::scores::Scores;
-use hpd_distill::sentences::{SentenceFile, SentenceOptions};
 use hpd_distill::start::StudentStart;
-use hpd_encoder::{EncodeOptions, Model, ModelType, OpenOptions};
+use hpd_encoder::{EncodeOptions, Model, ModelType};
 use hpd_files::Silent;
-
-fn teacher() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/encoder/bert_mean")
-}
-
-fn settings(folder: &Path, recipe: &str) -> Settings {
-    let words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
-    let sentence = |i: usize| {
-        let picked = (0..3 + i % 5).map(|k| words[(i * 7 + k * (3 + i % 4) + i / 10) % 10]);
-        picked.collect::<Vec<_>>().join(" ") + &format!(" {i}")
-    };
-    let path = folder.join("sentences.txt");
-    fs::write(&path, (0..400).map(|i| sentence(i) + "\n").collect::<String>()).unwrap();
-    let mut recipe_knobs = Recipe::load(recipe).unwrap();
-    for (key, value) in [
-        ("dim", "8"),
-        ("epochs", "2"),
-        ("batch_size", "32"),
-        ("evaluate_every", "5"),
-        ("max_tokens", "32"),
-    ] {
-        recipe_knobs.set(key, value).unwrap();
-    }
-    Settings {
-        teacher: TeacherArgument::Model {
-            folder: teacher(),
-            name: "bert".into(),
-            opening: OpenOptions::default(),
-        },
-        start: StudentStart::Layers(1),
-        sentences: vec![SentenceFile { path, weight: 1.0 }],
-        sentence_options: SentenceOptions { dev: 40, ..SentenceOptions::default() },
-        recipe: recipe_knobs,
-        recipe_name: recipe.to_owned(),
-        output: folder.join("student"),
-        teacher_cache: None,
-        dev_sts: None,
-        device: DeviceChoice::Cpu,
-        resume: false,
-        overwrite: false,
-    }
-}
+use support::{settings, teacher};
 
 /// The best cosine to the targets that the trainer saw on the held-back sentences.
 fn best_dev_cosine(folder: &Path) -> f64 {
