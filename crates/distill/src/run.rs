@@ -26,6 +26,7 @@ use crate::scores::Scores;
 use crate::sentences::{SentenceFile, SentenceOptions, Sentences};
 use crate::shards::{TeacherCard, TeacherVectors};
 use crate::start::{Start, StudentStart};
+use crate::student::Student;
 use crate::teacher::{Teacher, TeacherKind};
 use crate::train::{self, DevSts, Outcome, TrainingData};
 
@@ -368,7 +369,6 @@ fn train_student(
             .map(|(name, value)| (name.clone(), value.to_string()))
             .collect(),
     };
-    let student = start.student(recipe, pca, &tokens, &settings.device.open()?, progress)?;
     train::train(recipe, student, &data, folder.path(), progress)
 }
 
