@@ -19,6 +19,13 @@ use crate::{
     weights,
 };
 
+/// Stands in the cards of folders in 8 bits, in front of how to use the model.
+const INT8_NOTE: &str = "\
+> **In 8 bits, for `hpd` alone.** `hpd export FOLDER --output DIR` turns this folder into one that sentence-transformers and
+> others open.
+
+";
+
 /// What was converted.
 #[derive(Clone, Debug)]
 pub struct Conversion {
@@ -93,7 +100,7 @@ fn rewrite(
         tokenizer_from: folder.transformer.clone(),
         space: new_space.or_else(|| space(&folder, about.as_ref())),
         about: about.unwrap_or_default(),
-        readme: readme(source)?,
+        readme: noted(readme(source)?, storage),
     };
     let unfinished = AtomicFolder::create(output, replace)?;
     let identity = model.write_into(unfinished.unfinished(), storage)?;
@@ -232,6 +239,16 @@ fn read_dense(dense: &DenseModule) -> Result<Dense> {
     Ok(Dense { in_features, out_features, weight, bias, activation })
 }
 
+/// What a card has to say besides, where other programs cannot open the folder. A note of an earlier storage goes.
+fn noted(readme: String, storage: Storage) -> String {
+    let readme = readme.replace(INT8_NOTE, "");
+    match (storage, readme.find("## Usage")) {
+        (Storage::Float32, _) => readme,
+        (Storage::Int8, Some(at)) => format!("{}{INT8_NOTE}{}", &readme[..at], &readme[at..]),
+        (Storage::Int8, None) => readme + INT8_NOTE,
+    }
+}
+
 /// The card goes along as it is; it tells licence and origin.
 fn readme(source: &Path) -> Result<String> {
     let path = source.join("README.md");
@@ -246,6 +263,16 @@ fn readme(source: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_card_says_of_8_bits_that_they_are_for_hpd_alone_and_forgets_it_with_them() {
+        let card = "# A model\n\n## Usage\n\nEverywhere.\n".to_owned();
+        let in_8_bits = noted(card.clone(), Storage::Int8);
+        assert!(in_8_bits.find("`hpd` alone") < in_8_bits.find("## Usage"), "{in_8_bits}");
+        assert_eq!(noted(in_8_bits.clone(), Storage::Int8), in_8_bits);
+        assert_eq!(noted(in_8_bits, Storage::Float32), card);
+        assert!(noted("no card".to_owned(), Storage::Int8).contains("`hpd` alone"));
+    }
 
     #[test]
     fn names_lose_the_class_they_were_trained_in() {
