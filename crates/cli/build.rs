@@ -30,30 +30,32 @@ fn model() -> Result<PathBuf> {
         return match folder.is_absolute() && is_model(&folder) {
             true => Ok(folder),
             false => Err(format!(
-                "HPD_BUNDLED_MODEL is {folder:?}, expected the whole path of a model folder"
+                "`HPD_BUNDLED_MODEL` is `{}`, expected the whole path of a model folder",
+                folder.display()
             )
             .into()),
         };
     }
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    let places = [here.join("models"), here.join("../../models")];
-    for place in &places {
-        println!("cargo:rerun-if-changed={}", place.display());
-    }
     let mut models = Vec::new();
-    for folder in places.iter().filter(|place| place.is_dir()).flat_map(fs::read_dir) {
-        for entry in folder {
+    for place in [here.join("models"), here.join("../../models")] {
+        if !place.is_dir() {
+            continue;
+        }
+        println!("cargo:rerun-if-changed={}", place.display());
+        for entry in fs::read_dir(&place)? {
             let folder = entry?.path();
             if is_model(&folder) {
-                let bytes: u64 =
-                    files(&folder)?.iter().map(|(_, path)| size(path)).sum::<Result<_>>()?;
-                models.push((bytes, folder));
+                let sizes = files(&folder)?.into_iter().map(|(_, path)| size(&path));
+                models.push((sizes.sum::<Result<u64>>()?, folder));
             }
         }
     }
     let smallest = models.into_iter().min().map(|(_, folder)| folder);
     smallest.ok_or_else(|| {
-        format!("the feature bundled-model finds no model folder in {places:?}; name one by HPD_BUNDLED_MODEL").into()
+        "the feature `bundled-model` finds no model in `models` of the crate or the workspace; name \
+         one by `HPD_BUNDLED_MODEL=/path/of/its/folder`"
+            .into()
     })
 }
 

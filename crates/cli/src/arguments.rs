@@ -30,8 +30,9 @@ A first tour:
   hpd distill --teacher TEACHER --sentences sentences.txt --output student
   hpd evaluate --model student --sts sts/ --retrieval retrieval/
 
-Where no --model is given, it is the one that HPD_MODEL names, or else the default of those that come with hpd.
-`hpd inspect --models` lists these. HPD_MODELS=DIR names a folder of them that is looked into first.
+Without --model a verb takes the model that the variable HPD_MODEL names, or else the default of
+those that come with hpd, which `hpd inspect --models` lists. HPD_MODELS names a folder of such
+models, to be looked into first.
 
 Exit status: 0 done, 1 the answer is no (for example no hits), 2 error.";
 

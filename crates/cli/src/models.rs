@@ -37,7 +37,7 @@ impl FoundModel {
         let folder = model.folder()?;
         let (name, place) = (model.name, folder.display());
         progress
-            .note(&format!("no model is named; using `{name}`, which comes with hpd, `{place}`"));
+            .note(&format!("no model is named; using `{name}`, which comes with hpd (`{place}`)"));
         Ok(Self { name, folder })
     }
 

@@ -57,7 +57,7 @@ fn the_default_is_used_where_none_is_named_and_said() {
     let (default, said) = embed(&shop, &[], &[]);
     let folder = shop.name("models/tiny-quality");
     let line =
-        format!("no model is named; using `tiny-quality`, which comes with hpd, `{folder}`\n");
+        format!("no model is named; using `tiny-quality`, which comes with hpd (`{folder}`)\n");
     assert!(said.starts_with(&line), "{said}");
     let (named, said) = embed(&shop, &["--model", &folder], &[]);
     assert!(!said.contains("no model is named"), "{said}");

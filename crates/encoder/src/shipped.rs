@@ -195,19 +195,19 @@ struct Registry {
 }
 
 impl Registry {
-    /// The one in `place`, if there is one.
+    /// The one in `place`, if there is one. A place that cannot be looked into, or is no folder, has none.
     fn read(place: &Path) -> Result<Option<Self>> {
         let path = place.join(REGISTRY);
-        let registry: Option<Self> = json::read_if_present(&path)?;
-        let default = registry.as_ref().and_then(|registry| {
-            registry.default.as_ref().filter(|name| !registry.models.contains_key(*name))
-        });
-        match default {
-            Some(name) => Err(Error::model(format!(
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let registry: Self = json::read(&path)?;
+        match &registry.default {
+            Some(name) if !registry.models.contains_key(name) => Err(Error::model(format!(
                 "`{}` has the default `{name}`, which is not among its models",
                 path.display()
             ))),
-            None => Ok(registry),
+            _ => Ok(Some(registry)),
         }
     }
 }

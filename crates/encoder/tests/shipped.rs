@@ -62,6 +62,8 @@ fn models_lie_beside_the_program_in_share_and_at_the_root_of_a_clone() {
 fn a_folder_models_without_a_registry_or_too_far_above_is_not_ours() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("a/models/q")).unwrap();
+    fs::create_dir_all(root.path().join("a/b")).unwrap();
+    fs::write(root.path().join("a/b/models"), "a file").unwrap();
     place(&root.path().join("models"), quality_and_speed());
     assert!(!shipped(&[], &root.path().join("a/b/c/hpd")).all().unwrap().is_empty());
     assert!(shipped(&[], &root.path().join("a/b/c/d/hpd")).all().unwrap().is_empty());

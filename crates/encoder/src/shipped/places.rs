@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// From `target/TRIPLE/release/hpd` it is four folders up to the clone, and no layout is deeper. Not farther: the
-/// upper folders of a path are more often other people's.
+/// The fourth folder of `target/TRIPLE/release/hpd` is the clone, and no layout is deeper. Not farther: the upper folders
+/// of a path are more often other people's.
 const LEVELS: usize = 4;
 
 /// The folders from that of the program upwards, each followed by the place where a system keeps a program's data.
