@@ -45,7 +45,8 @@ pub(super) fn lines(title: &str, across: &str, series: &[Series]) -> String {
     let (Some(x), Some(y)) = (x, y) else { return String::new() };
     let curve = |(i, series): (usize, &Series)| {
         let places = evenly_spaced(series.points.len(), POINTS);
-        let last = series.points.last().copied();
+        // A curve that was thinned out still ends where it ends.
+        let last = series.points.last().copied().filter(|_| series.points.len() > POINTS);
         let shown = places.map(|i| series.points[i]).chain(last);
         let shown = shown.filter(|(x, y)| x.is_finite() && y.is_finite());
         let places: Vec<String> = shown
@@ -234,10 +235,7 @@ mod tests {
         let marks = axis(&[0.0, 10.0], Scale::Linear).marks();
         assert_eq!(marks, [0.0, 5.0, 10.0]);
         assert_eq!(axis(&[3.0, 45.0], Scale::Logarithmic).marks(), [5.0, 10.0, 20.0, 50.0]);
-        assert!(
-            axis(&[7.0], Scale::Linear).marks().contains(&7.0)
-                || axis(&[7.0], Scale::Linear).share(7.0) == 0.5
-        );
+        assert_eq!(axis(&[7.0], Scale::Linear).share(7.0), 0.5);
     }
 
     #[test]
