@@ -57,6 +57,8 @@ pub struct Inspection {
     pub sentences_per_second: Option<f64>,
     /// The student that was looked at, if there is a checkpoint yet.
     pub student: Option<StudentNow>,
+    /// Sentences held back from training, on which all are compared; 0 where it is not known.
+    pub held_back: usize,
     /// Teacher, teacher + PCA, student at its start and student now, as far as known.
     pub rows: Vec<Row>,
     /// How near the held-back sentences are to their targets, from the farthest bar that is not empty up to 1.
@@ -128,6 +130,7 @@ pub fn inspect(
         steps: None,
         sentences_per_second: course.sentences_per_second(),
         student: None,
+        held_back: 0,
         rows: Vec::new(),
         cosine_to_target: Vec::new(),
         worst: Vec::new(),
@@ -137,7 +140,9 @@ pub fn inspect(
         notes: Vec::new(),
     };
     let Some((beginning, held_back)) = Beginning::read(folder)? else {
-        found.rows = final_rows(&run);
+        if let Some(scores) = final_scores(&run) {
+            (found.held_back, found.rows) = (scores.held_back, scores.rows);
+        }
         found.notes.push(nothing_recorded(&run));
         if !questions.tasks.is_empty() {
             return Err(Error::input("the run does not say what text it was trained on")
@@ -145,6 +150,7 @@ pub fn inspect(
         }
         return Ok(found);
     };
+    found.held_back = beginning.held_back.len();
     found.steps = Some(beginning.steps);
     found.tokens = Some(beginning.tokens);
     progress.stage("looking at the student", None);
@@ -180,9 +186,8 @@ fn nothing_recorded(run: &RunFile) -> String {
 }
 
 /// The scores of a run that is done.
-fn final_rows(run: &RunFile) -> Vec<Row> {
-    let scores = run.results.clone().and_then(|results| serde_json::from_value(results).ok());
-    scores.map_or_else(Vec::new, |scores: Scores| scores.rows)
+fn final_scores(run: &RunFile) -> Option<Scores> {
+    serde_json::from_value(run.results.clone()?).ok()
 }
 
 /// The sentences that the run was started with, read again.
@@ -315,7 +320,8 @@ fn checkpoint_step(checkpoint: &Checkpoint, file: &str) -> u64 {
 
 /// What the exported student reached, or else what was measured at the step of the checkpoint; 0 to 1.
 fn dev_sts_now(run: &RunFile, course: &Course, step: u64) -> Option<f64> {
-    let exported = final_rows(run).into_iter().find(|row| row.name == "student");
+    let rows = final_scores(run).map(|scores| scores.rows).unwrap_or_default();
+    let exported = rows.into_iter().find(|row| row.name == "student");
     let measured = || {
         let curve = course.curve("dev_sts");
         curve.iter().find(|(at, _)| *at == step).map(|(_, sts)| sts / 100.0)

@@ -109,7 +109,7 @@ fn a_run_of_an_earlier_hpd_still_tells_its_scores() {
     fs::remove_file(folder.join("beginning.json")).unwrap();
     fs::remove_file(folder.join("held_back.safetensors")).unwrap();
     let found = ask(&folder, &[]).unwrap();
-    assert_eq!((found.rows, found.tokens), (scores.rows, None));
+    assert_eq!((found.rows, found.held_back, found.tokens), (scores.rows, 40, None));
     assert!(found.notes[0].ends_with("an earlier hpd made it"), "{:?}", found.notes);
     let error = ask(&folder, &sets(place.path())).unwrap_err().to_string();
     assert!(error.contains("does not say what text it was trained on"), "{error}");

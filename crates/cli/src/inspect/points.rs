@@ -68,8 +68,7 @@ pub(super) fn add(
     progress_facts(findings, &found);
     let mut section = |name, value, text| findings.sections.push(Section { name, value, text });
     if !found.rows.is_empty() {
-        let held_back: usize = found.cosine_to_target.iter().map(|bar| bar.start).sum();
-        let text = table(held_back, &found.rows) + &costs(&found.rows);
+        let text = table(found.held_back, &found.rows) + &costs(&found.rows);
         section("rows", json!(found.rows), text);
     }
     if !found.cosine_to_target.is_empty() {
@@ -84,15 +83,15 @@ pub(super) fn add(
     if !found.overlap.is_empty() {
         section("overlap", json!(found.overlap), overlap(&found.overlap));
     }
-    for note in &found.notes {
-        terminal.note(note);
+    if !found.notes.is_empty() {
+        section("notes", json!(found.notes), found.notes.join("\n"));
     }
     Ok(())
 }
 
 fn progress_facts(findings: &mut Findings, found: &Inspection) {
     if let Some(seconds) = found.quiet_seconds {
-        findings.fact_in_words("quiet seconds", seconds, format!("{seconds} since it last wrote"));
+        findings.fact("seconds since written", seconds);
     }
     let of = found.steps.map_or_else(String::new, |steps| format!(" of {steps}"));
     findings.fact_in_words("step", found.step, format!("{}{of}", found.step));
