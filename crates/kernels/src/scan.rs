@@ -22,6 +22,7 @@
 mod bits;
 mod bytes;
 mod floats;
+mod marks;
 mod rotation;
 mod walk;
 
@@ -32,7 +33,7 @@ pub use bytes::{ByteQuery, ByteRows, MOST_NUMBERS, encode_bytes};
 pub use floats::{FloatQuery, FloatRows};
 pub use rotation::Rotation;
 
-use crate::prefetch::prefetch;
+use crate::prefetch::{ahead, prefetch};
 use crate::{Level, TopK};
 
 /// Where rows of one kind lie.

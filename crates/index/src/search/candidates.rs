@@ -197,6 +197,7 @@ impl<'a> Candidates<'a> {
                 return Err(Failure::Codes);
             }
             best.offer(row, score);
+            best.tighten();
         }
         Ok(Outcome::Open)
     }
