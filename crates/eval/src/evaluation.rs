@@ -16,6 +16,7 @@ use hpd_kernels::Scored;
 
 use crate::pca::{Center, Pca};
 use crate::report::{ModelResults, Projection, Scores, TaskResult};
+use crate::retrieval::Collection;
 use crate::tasks::{Data, Loaded};
 use crate::{retrieval, sts};
 
@@ -191,6 +192,20 @@ fn measure(
             Ok(results.into_iter().flatten().flatten().collect())
         }
     }
+}
+
+/// A model's vectors of the queries and of the documents of a collection, a row each.
+///
+/// # Errors
+/// When encoding fails, or a stop was asked for.
+pub fn vectors(
+    model: &Model,
+    collection: &Collection,
+    progress: &dyn Progress,
+) -> Result<[Matrix; 2]> {
+    let queries = encode(model, &collection.query_texts(), Prompt::Query, progress)?;
+    let documents = encode(model, &collection.documents, Prompt::Document, progress)?;
+    Ok([queries.rows, documents.rows])
 }
 
 /// What encoding the texts of a task took.

@@ -3,7 +3,7 @@
 //! `folder ─tasks─> Pairs | Collection ─texts─> Model ─vectors─> Scores ─report─> table, JSON`
 //!
 //! Everything that scores takes vectors, not models: [`sts::score`] and [`retrieval::score`] serve a student in
-//! the middle of its training as well as an opened folder. Only [`evaluation`] and [`speed`] know of models. The room is apart
+//! the middle of its training as well as an opened folder. Only [`evaluation`] and [`speed`] know of models; [`search_speed`] searches the vectors that they gave. The room is apart
 //! from training, so that a build for search can still measure what it serves.
 
 pub mod correlation;
@@ -14,6 +14,7 @@ pub mod ranking;
 pub mod report;
 pub mod retrieval;
 mod scan;
+pub mod search_speed;
 pub mod speed;
 pub mod sts;
 pub mod tasks;

@@ -104,6 +104,18 @@ impl Default for Search<'_> {
     }
 }
 
+impl Exactness {
+    /// How many of the rows whose signs are nearest to a query are compared in 8 bits, where so many hits are wanted; `None` where
+    /// all rows are.
+    pub fn shortlist(self, limit: usize) -> Option<usize> {
+        match self {
+            Self::Exact => None,
+            Self::High => Some(2000.max(limit.saturating_mul(50))),
+            Self::Fast => Some(200.max(limit.saturating_mul(10))),
+        }
+    }
+}
+
 impl FromStr for Exactness {
     type Err = Error;
 

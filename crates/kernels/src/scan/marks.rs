@@ -1,5 +1,6 @@
 //! Which numbers reach a bound, a bit each: how scores are held against the worst one kept, and how signs are taken.
 
+use crate::TopK;
 use crate::level::{Instructions, Level};
 
 /// Numbers of a word.
@@ -21,6 +22,29 @@ pub(super) fn mark(level: Level, numbers: &[f32], least: f32, words: &mut [u64])
         // SAFETY: a level exists only where the CPU has it.
         Instructions::Avx2 => unsafe { avx2(numbers, least, words) },
         _ => portable(numbers, least, words),
+    }
+}
+
+/// Offers the scores that reach what was kept: the `i`-th as that of row `name(i)`, of each 64 those that `counting` has a bit for.
+///
+/// `good` is room for a bit a score; names must ascend.
+#[inline(always)]
+pub(super) fn offer_good(
+    level: Level,
+    scores: &[f32],
+    good: &mut [u64],
+    top: &mut TopK,
+    name: impl Fn(usize) -> u64,
+    counting: impl Fn(usize) -> u64,
+) {
+    mark(level, scores, top.threshold(name(0)), good);
+    for (at, good) in good.iter().enumerate() {
+        let mut left = good & counting(at);
+        while left != 0 {
+            let i = at * WORD + left.trailing_zeros() as usize;
+            top.offer(name(i), scores[i]);
+            left &= left - 1;
+        }
     }
 }
 

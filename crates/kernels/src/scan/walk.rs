@@ -1,6 +1,6 @@
 //! The way through the rows: blocks that fit the first cache, what the mask leaves of them, and what of that is kept.
 
-use super::marks::mark;
+use super::marks::offer_good;
 use super::{Pick, Query, Rows, Run, Selection};
 use crate::{Level, TopK};
 
@@ -128,15 +128,7 @@ impl<'a, 'r, Q: Query> Walk<'a, 'r, Q> {
             let scores = &mut self.scores[..queries.len() * count];
             Q::score(self.level, queries, self.rows, picked, scores);
             for (scores, top) in scores.chunks_exact(count).zip(tops) {
-                mark(self.level, scores, top.threshold(name(0)), good);
-                for (at, good) in good.iter().enumerate() {
-                    let mut left = good & counting(self.selection, at);
-                    while left != 0 {
-                        let i = at * WORD + left.trailing_zeros() as usize;
-                        top.offer(name(i), scores[i]);
-                        left &= left - 1;
-                    }
-                }
+                offer_good(self.level, scores, good, top, name, |at| counting(self.selection, at));
             }
         }
     }
