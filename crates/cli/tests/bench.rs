@@ -76,12 +76,19 @@ fn searches_are_measured_in_all_forms_and_drawn() {
     std::fs::create_dir_all(shop.path("set/qrels")).unwrap();
     shop.write("set/corpus.jsonl", lines(40, "d").as_bytes());
     shop.write("set/queries.jsonl", lines(3, "q").as_bytes());
-    shop.write("set/qrels/test.tsv", b"query-id\tcorpus-id\tscore\nq0\td0\t1\nq1\td1\t1\nq2\td2\t1\n");
+    shop.write(
+        "set/qrels/test.tsv",
+        b"query-id\tcorpus-id\tscore\nq0\td0\t1\nq1\td1\t1\nq2\td2\t1\n",
+    );
     let set = shop.name("set");
-    let call = ["bench", "retrieval", "--teacher", &model, "--student", &model, "--retrieval", &set];
+    let call =
+        ["bench", "retrieval", "--teacher", &model, "--student", &model, "--retrieval", &set];
     let more = ["--sizes", "200", "--threads", "1,2", "--rounds", "1", "--plot", &picture];
     let table = hpd(&[&call[..], &more].concat()).stdout();
-    assert!(table.contains("200 vectors, 2 threads") && table.contains("student, bits, high"), "{table}");
+    assert!(
+        table.contains("200 vectors, 2 threads") && table.contains("student, bits, high"),
+        "{table}"
+    );
     assert!(std::fs::read_to_string(&picture).unwrap().contains("<polyline"));
     assert_refused(&hpd(&[&call[..], &more].concat()), &["picture.svg", "--overwrite"]);
 
@@ -89,7 +96,10 @@ fn searches_are_measured_in_all_forms_and_drawn() {
     let results: Value = serde_json::from_str(&results).unwrap();
     assert_eq!((&results["documents"], &results["queries"]), (&40.into(), &2.into()));
     let rows = results["rows"].as_array().unwrap();
-    let forms: Vec<_> = rows.iter().map(|row| (row["model"].as_str().unwrap(), row["form"].as_str().unwrap())).collect();
+    let forms: Vec<_> = rows
+        .iter()
+        .map(|row| (row["model"].as_str().unwrap(), row["form"].as_str().unwrap()))
+        .collect();
     let student = ["float32", "int8", "bits, high", "bits, fast"].map(|form| ("student", form));
     assert_eq!(forms, [&[("teacher", "float32")][..], &student].concat());
     assert!(rows.iter().all(|row| row["mrr_at_10"].is_number() && row["times_faster"].is_number()));
@@ -101,7 +111,8 @@ fn vectors_from_files_are_searched_and_what_was_found_is_told() {
     let shop = Workshop::new();
     let (model, texts, vectors) = (shop.name("model"), shop.texts(50), shop.name("vectors.npy"));
     hpd(&["embed", "--model", &model, "--input", &texts, "--output", &vectors]).stdout();
-    let call = ["bench", "retrieval", "--vectors", &vectors, "--queries", &vectors, "--json", "--answers"];
+    let call =
+        ["bench", "retrieval", "--vectors", &vectors, "--queries", &vectors, "--json", "--answers"];
     let results = hpd(&[&call[..], &["--rounds", "1"]].concat()).stdout();
     let results: Value = serde_json::from_str(&results).unwrap();
     let rows = results["rows"].as_array().unwrap();

@@ -270,7 +270,8 @@ fn fitting(models: &[Vectors], size: usize, memory: u64) -> (Vec<&Vectors>, Vec<
     let floats = |model: &Vectors| 4 * (size * model.documents.dim) as u64;
     let real: u64 = models.iter().map(|model| 4 * model.documents.data.len() as u64).sum();
     // The last model has codes too, and while a form is loaded it is there twice.
-    let codes = models.last().map_or(0, |last| floats(last) / 4 + floats(last) / 32 + 8 * size as u64);
+    let codes =
+        models.last().map_or(0, |last| floats(last) / 4 + floats(last) / 32 + 8 * size as u64);
     let (mut taken, mut fit, mut left_out) = (real + codes, Vec::new(), Vec::new());
     for model in models.iter().rev() {
         let wanted = floats(model);
@@ -313,7 +314,7 @@ fn of_size(
     progress: &dyn Progress,
 ) -> Result<Vec<Row>> {
     progress.stage(&format!("{size} vectors"), None);
-    let Some((student, _)) = models.split_last() else { return Ok(Vec::new()) };
+    let Some((&student, _)) = models.split_last() else { return Ok(Vec::new()) };
     let mut clock = Stopwatch::start();
     let grown: Vec<Matrix> =
         models.iter().map(|model| ladder::grown(&model.documents, size)).collect();
@@ -324,8 +325,7 @@ fn of_size(
     let signs = Signs::of(floats);
     let for_signs = clock.lap();
 
-    let of_floats =
-        |(model, rows)| (model, "float32".to_owned(), Index::Float(rows), 0.0);
+    let of_floats = |(model, rows)| (model, "float32".to_owned(), Index::Float(rows), 0.0);
     let mut forms: Vec<(&Vectors, String, Index<'_>, f64)> =
         models.iter().copied().zip(&grown).map(of_floats).collect();
     forms.push((student, "int8".to_owned(), Index::Int8(&bytes), for_bytes));
@@ -395,7 +395,8 @@ fn rows(
         for (at, &threads) in settings.threads.iter().enumerate() {
             let mut row = contender.row(at, threads, size, recall, scores.as_ref());
             if settings.answers {
-                let places = |hits: &Vec<Scored>| hits.iter().take(HITS).map(|hit| hit.row).collect();
+                let places =
+                    |hits: &Vec<Scored>| hits.iter().take(HITS).map(|hit| hit.row).collect();
                 row.answers = found.iter().map(places).collect();
             }
             rows.push(row);
@@ -405,9 +406,8 @@ fn rows(
     rows.sort_by_key(|row| settings.threads.iter().position(|threads| *threads == row.threads));
     let floats = (4 * measure.documents.dim) as f64;
     let of_measure = rows.iter().filter(|row| row.model == measure.name && row.form == "float32");
-    let base: Vec<(usize, f64, f64)> = of_measure
-        .map(|row| (row.threads, row.milliseconds, row.milliseconds_batched))
-        .collect();
+    let base: Vec<(usize, f64, f64)> =
+        of_measure.map(|row| (row.threads, row.milliseconds, row.milliseconds_batched)).collect();
     for row in &mut rows {
         row.times_smaller = floats / row.bytes_per_vector;
         if let Some((_, single, batched)) = base.iter().find(|base| base.0 == row.threads) {

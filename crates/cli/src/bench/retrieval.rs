@@ -43,7 +43,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR|ID", requires = "retrieval")]
     teacher: Option<String>,
     /// Model whose vectors are searched in all forms: a folder or Hugging Face id
-    #[arg(long, value_name = "DIR|ID", requires = "retrieval", required_unless_present = "vectors")]
+    #[arg(
+        long,
+        value_name = "DIR|ID",
+        requires = "retrieval",
+        required_unless_present = "vectors"
+    )]
     student: Option<String>,
     /// Documents, queries and judgements in BEIR's shape (corpus.jsonl, queries.jsonl, qrels/)
     #[arg(long, value_name = "DIR", requires = "student", conflicts_with = "vectors")]
@@ -123,7 +128,9 @@ fn settings(arguments: &Arguments, threads: &[usize]) -> Result<Settings> {
     };
     if let Some(gigabytes) = arguments.memory {
         if !gigabytes.is_finite() || gigabytes <= 0.0 {
-            return Err(Error::input(format!("`--memory` is {gigabytes}, expected gigabytes above 0")));
+            return Err(Error::input(format!(
+                "`--memory` is {gigabytes}, expected gigabytes above 0"
+            )));
         }
         settings.memory = (gigabytes * 1e9) as u64;
     }
@@ -141,8 +148,9 @@ fn from_files(documents: &Path, queries: &Path) -> Result<Vectors> {
 
 fn of_models(arguments: &Arguments, settings: &Settings, terminal: &Terminal) -> Result<Results> {
     let Some(folder) = &arguments.retrieval else {
-        return Err(Error::input("there is nothing to search")
-            .hint("name texts with `--retrieval DIR`, or vectors with `--vectors` and `--queries`"));
+        return Err(Error::input("there is nothing to search").hint(
+            "name texts with `--retrieval DIR`, or vectors with `--vectors` and `--queries`",
+        ));
     };
     let mut collection = read(folder, &arguments.split)?;
     collection.queries.truncate(arguments.limit.unwrap_or(usize::MAX));

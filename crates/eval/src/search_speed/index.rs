@@ -43,9 +43,10 @@ impl Bytes {
         let dim = rows.dim;
         let (mut codes, mut scales) = (vec![0; rows.data.len()], vec![0.0; rows.len()]);
         let strips = rows.data.par_chunks(STRIP * dim);
-        strips.zip(codes.par_chunks_mut(STRIP * dim)).zip(scales.par_chunks_mut(STRIP)).for_each(
-            |((rows, codes), scales)| encode_bytes(Level::best(), rows, codes, scales),
-        );
+        strips
+            .zip(codes.par_chunks_mut(STRIP * dim))
+            .zip(scales.par_chunks_mut(STRIP))
+            .for_each(|((rows, codes), scales)| encode_bytes(Level::best(), rows, codes, scales));
         Self { dim, codes, scales }
     }
 
@@ -98,16 +99,14 @@ impl Index<'_> {
                 Ok(sorted(best))
             }
             Self::Float(rows) => {
-                let queries: Vec<_> =
-                    queries.chunks_exact(rows.dim).map(FloatQuery::new).collect();
+                let queries: Vec<_> = queries.chunks_exact(rows.dim).map(FloatQuery::new).collect();
                 scanned(&queries, FloatRows::new(&rows.data, rows.dim), k)
             }
             Self::Int8(bytes) => scanned(&byte_queries(queries, bytes.dim), bytes.rows(), k),
             Self::Bits(signs, bytes, shortlist) => {
                 let mut turned = vec![0.0; queries.len()];
                 signs.rotation.turn(Level::best(), queries, &mut turned);
-                let graded: Vec<_> =
-                    turned.chunks_exact(signs.dim).map(BitQuery::graded).collect();
+                let graded: Vec<_> = turned.chunks_exact(signs.dim).map(BitQuery::graded).collect();
                 let lists = scanned(&graded, signs.rows(), shortlist.max(k))?;
                 let queries = byte_queries(queries, bytes.dim);
                 let pairs = queries.par_iter().zip(lists);
@@ -204,9 +203,7 @@ mod tests {
         let rows = points();
         let (bytes, signs) = (Bytes::of(&rows), Signs::of(&rows));
         let queries = &rows.data[100 * 64..106 * 64];
-        for index in
-            [Index::Float(&rows), Index::Int8(&bytes), Index::Bits(&signs, &bytes, 50)]
-        {
+        for index in [Index::Float(&rows), Index::Int8(&bytes), Index::Bits(&signs, &bytes, 50)] {
             let together = index.search(queries, 3).unwrap();
             for (i, hits) in together.iter().enumerate() {
                 let alone = index.search(&queries[i * 64..][..64], 3).unwrap();
@@ -215,7 +212,8 @@ mod tests {
                 assert!((hits[0].score - 1.0).abs() < 0.01 && hits.len() == 3);
             }
         }
-        let bytes_of = |index: Index<'_>| index.parts().iter().map(|part| part.len()).sum::<usize>() / 700;
+        let bytes_of =
+            |index: Index<'_>| index.parts().iter().map(|part| part.len()).sum::<usize>() / 700;
         assert_eq!(bytes_of(Index::Float(&rows)), 256);
         assert_eq!(bytes_of(Index::Int8(&bytes)), 68);
         assert_eq!(bytes_of(Index::Bits(&signs, &bytes, 50)), 76);

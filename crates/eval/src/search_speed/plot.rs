@@ -27,7 +27,8 @@ pub fn plot(results: &Results) -> String {
          viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    let title = format!("milliseconds a query, {threads} thread{}", if threads == 1 { "" } else { "s" });
+    let title =
+        format!("milliseconds a query, {threads} thread{}", if threads == 1 { "" } else { "s" });
     text(&mut svg, LEFT, TOP - 18.0, "start", &title);
     text(&mut svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 10.0, "middle", "vectors");
     for decade in across.decades() {
@@ -53,7 +54,8 @@ pub fn plot(results: &Results) -> String {
             path.join(" ")
         );
         for [x, y] in points {
-            let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>");
+            let _ =
+                writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>");
         }
         let y = TOP + 20.0 * i as f64;
         let _ = writeln!(
@@ -77,7 +79,11 @@ impl Axis {
         let logarithms: Vec<f64> = numbers.filter(|x| *x > 0.0).map(f64::log10).collect();
         let least = logarithms.iter().copied().fold(f64::INFINITY, f64::min).floor();
         let most = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max).ceil();
-        let decades = if least.is_finite() { [least as i32, (most as i32).max(least as i32 + 1)] } else { [0, 1] };
+        let decades = if least.is_finite() {
+            [least as i32, (most as i32).max(least as i32 + 1)]
+        } else {
+            [0, 1]
+        };
         Self { decades, ends: [start, end] }
     }
 
@@ -124,5 +130,6 @@ fn line(svg: &mut String, [x1, y1, x2, y2]: [f64; 4]) {
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
     let words = words.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
+    let _ =
+        writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
 }

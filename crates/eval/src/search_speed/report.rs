@@ -13,7 +13,9 @@ pub fn table(results: &Results) -> String {
     for encoding in &results.models {
         if let Some(milliseconds) = encoding.milliseconds {
             let model = &encoding.model;
-            text.push_str(&format!("{model} encodes a query in {milliseconds:.2} ms, which no time below holds\n"));
+            text.push_str(&format!(
+                "{model} encodes a query in {milliseconds:.2} ms, which no time below holds\n"
+            ));
         }
     }
     let block = |a: &Row, b: &Row| (a.documents, a.threads) == (b.documents, b.threads);
@@ -35,8 +37,19 @@ pub fn table(results: &Results) -> String {
 
 fn header(batch: usize) -> Vec<String> {
     let columns = [
-        "vectors", "dim", "MRR@10", "nDCG@10", "recall@10", "ms a query", "faster", "of a batch", "faster",
-        "bytes", "smaller", "built s", "loaded s",
+        "vectors",
+        "dim",
+        "MRR@10",
+        "nDCG@10",
+        "recall@10",
+        "ms a query",
+        "faster",
+        "of a batch",
+        "faster",
+        "bytes",
+        "smaller",
+        "built s",
+        "loaded s",
     ];
     let name = |column: &str| match column {
         "of a batch" => format!("ms of {batch}"),
@@ -49,9 +62,8 @@ fn line(row: &Row) -> Vec<String> {
     let hundredfold = |score: Option<f64>| {
         score.map_or_else(|| "-".to_owned(), |score| format!("{:.2}", 100.0 * score))
     };
-    let times = |ratio: Option<f64>| {
-        ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1} ×"))
-    };
+    let times =
+        |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1} ×"));
     vec![
         format!("{}, {}", row.model, row.form),
         row.dimensions.to_string(),

@@ -58,7 +58,10 @@ fn every_form_is_measured_at_every_size_and_scored_where_it_is_judged() {
     assert_eq!((high.form.as_str(), high.bytes_per_vector), ("bits, high", 44.0));
 
     let table = table(&results);
-    assert!(table.contains("1000 vectors, 2 threads") && table.contains("teacher encodes a query in 0.50 ms"));
+    assert!(
+        table.contains("1000 vectors, 2 threads")
+            && table.contains("teacher encodes a query in 0.50 ms")
+    );
     let svg = plot(&results);
     assert_eq!(svg.matches("<polyline").count(), 5);
     assert_eq!(svg.matches("<circle").count(), 15);

@@ -21,7 +21,15 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let dim = prop_oneof![1_usize..40, 120_usize..140, Just(64), Just(128), Just(256), Just(384), Just(1030)];
+    let dim = prop_oneof![
+        1_usize..40,
+        120_usize..140,
+        Just(64),
+        Just(128),
+        Just(256),
+        Just(384),
+        Just(1030)
+    ];
     let word =
         prop_oneof![Just(0), Just(u64::MAX), any::<u64>(), (0..64).prop_map(|bit| 1_u64 << bit)];
     (dim, 0_usize..300, 0_usize..4, 0_usize..20).prop_flat_map(move |(dim, n, queries, k)| {

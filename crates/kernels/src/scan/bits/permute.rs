@@ -115,10 +115,8 @@ fn one_by_one(pieces: &[[u64; WORDS]; ROWS]) -> [__m512i; COLUMNS] {
         // SAFETY: each piece has sixteen bytes.
         *vector = unsafe {
             let lanes = _mm512_castsi128_si512(_mm_loadu_si128(four[0].as_ptr().cast()));
-            let lanes =
-                _mm512_inserti32x4::<1>(lanes, _mm_loadu_si128(four[1].as_ptr().cast()));
-            let lanes =
-                _mm512_inserti32x4::<2>(lanes, _mm_loadu_si128(four[2].as_ptr().cast()));
+            let lanes = _mm512_inserti32x4::<1>(lanes, _mm_loadu_si128(four[1].as_ptr().cast()));
+            let lanes = _mm512_inserti32x4::<2>(lanes, _mm_loadu_si128(four[2].as_ptr().cast()));
             _mm512_inserti32x4::<3>(lanes, _mm_loadu_si128(four[3].as_ptr().cast()))
         };
     }

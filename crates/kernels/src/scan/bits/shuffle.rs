@@ -106,11 +106,11 @@ fn turned(rows: &[u64], pieces: usize, piece: usize) -> [__m256i; BYTES] {
 #[target_feature(enable = "avx2")]
 fn look_up(column: __m256i, entries: &Entries, place: usize) -> __m256i {
     let half = _mm256_set1_epi8(0x0f);
-    let [low, high] = [&entries[0].as_chunks::<16>().0[place], &entries[1].as_chunks::<16>().0[place]];
+    let [low, high] =
+        [&entries[0].as_chunks::<16>().0[place], &entries[1].as_chunks::<16>().0[place]];
     // SAFETY: each has sixteen bytes.
-    let (low, high) = unsafe {
-        (_mm_loadu_si128(low.as_ptr().cast()), _mm_loadu_si128(high.as_ptr().cast()))
-    };
+    let (low, high) =
+        unsafe { (_mm_loadu_si128(low.as_ptr().cast()), _mm_loadu_si128(high.as_ptr().cast())) };
     let (low, high) = (_mm256_broadcastsi128_si256(low), _mm256_broadcastsi128_si256(high));
     let low = _mm256_shuffle_epi8(low, _mm256_and_si256(column, half));
     let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(column), half);

@@ -26,9 +26,8 @@ impl Table {
             count(&grades[at.min(grades.len())..(at + 4).min(grades.len())], bits)
         };
         let entries = |first: usize| {
-            let of_half = |upper| {
-                std::array::from_fn(|entry| half(first + entry / 16, upper, entry % 16))
-            };
+            let of_half =
+                |upper| std::array::from_fn(|entry| half(first + entry / 16, upper, entry % 16));
             [of_half(0), of_half(1)]
         };
         let piece = |piece: usize| {

@@ -81,10 +81,8 @@ fn distances<const W: usize>(rows: &[u64], signs: __m512i) -> [u32; ROWS] {
         left /= 2;
         for i in 0..left {
             let (a, b) = (counts[2 * i], counts[2 * i + 1]);
-            let (first, second) = (
-                _mm512_permutex2var_epi64(a, even, b),
-                _mm512_permutex2var_epi64(a, odd, b),
-            );
+            let (first, second) =
+                (_mm512_permutex2var_epi64(a, even, b), _mm512_permutex2var_epi64(a, odd, b));
             counts[i] = _mm512_add_epi64(first, second);
         }
     }
