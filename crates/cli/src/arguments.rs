@@ -11,7 +11,7 @@ use hpd_files::{Error, Progress};
 #[cfg(feature = "distill")]
 use crate::distill;
 use crate::models::FoundModel;
-use crate::{bench, embed, evaluate, export, generate, index, inspect, search};
+use crate::{bench, dedupe, embed, evaluate, export, generate, index, inspect, search, similar};
 
 /// Makes a large sentence encoder small and puts it to work.
 #[derive(Debug, Parser)]
@@ -84,6 +84,10 @@ pub(crate) enum Verb {
     Index(index::Arguments),
     /// Find the documents nearest to a query
     Search(search::Arguments),
+    /// Find the documents nearest to one of a store
+    Similar(similar::Arguments),
+    /// Find documents of a store that are nearly the same
+    Dedupe(dedupe::Arguments),
     /// Tell what a model folder, store or run is
     Inspect(inspect::Arguments),
     /// Measure how fast a model is on this machine

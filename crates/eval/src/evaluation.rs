@@ -17,6 +17,7 @@ use hpd_kernels::Scored;
 use crate::page::Map;
 use crate::pca::{Center, Pca};
 use crate::report::{ModelResults, Projection, Scores, TaskResult};
+use crate::retrieval::Collection;
 use crate::tasks::{Data, Loaded};
 use crate::{classification, retrieval, sts};
 
@@ -218,6 +219,20 @@ fn measure(
             variants.iter().map(score).collect()
         }
     }
+}
+
+/// A model's vectors of the queries and of the documents of a collection, a row each.
+///
+/// # Errors
+/// When encoding fails, or a stop was asked for.
+pub fn vectors(
+    model: &Model,
+    collection: &Collection,
+    progress: &dyn Progress,
+) -> Result<[Matrix; 2]> {
+    let queries = encode(model, &collection.query_texts(), Prompt::Query, progress)?;
+    let documents = encode(model, &collection.documents, Prompt::Document, progress)?;
+    Ok([queries.rows, documents.rows])
 }
 
 /// What encoding the texts of a task took.

@@ -29,6 +29,9 @@ use crate::kernel::kernel;
 /// Rounds of a turn.
 const ROUNDS: usize = 3;
 
+/// Rows that are turned together.
+const LANES: usize = 16;
+
 /// The turn that the module describes, for rows of one width.
 ///
 /// # Cost
@@ -85,43 +88,64 @@ impl Round {
     }
 }
 
+/// One number of [`LANES`] rows.
+type Lanes = [f32; LANES];
+
 kernel! {
     fn turn(rotation: &Rotation, rows: &[f32], turned: &mut [f32]) {
         let dim = rotation.dim;
         let width = 1 << dim.ilog2();
-        let mut before = vec![0.0; dim];
-        for (row, turned) in rows.chunks_exact(dim).zip(turned.chunks_exact_mut(dim)) {
-            turned.copy_from_slice(row);
+        // Numbers of the same place in some rows lie side by side, so that any order and any distance is one to vectors.
+        let (mut columns, mut before) = (vec![[0.0; LANES]; dim], vec![[0.0; LANES]; dim]);
+        for (rows, turned) in rows.chunks(LANES * dim).zip(turned.chunks_mut(LANES * dim)) {
+            for (lane, row) in rows.chunks_exact(dim).enumerate() {
+                columns.iter_mut().zip(row).for_each(|(column, x)| column[lane] = *x);
+            }
             for round in &rotation.rounds {
-                before.copy_from_slice(turned);
-                for ((x, from), sign) in turned.iter_mut().zip(&round.order).zip(&round.signs) {
-                    *x = before[*from as usize] * sign;
+                std::mem::swap(&mut columns, &mut before);
+                for ((x, from), sign) in columns.iter_mut().zip(&round.order).zip(&round.signs) {
+                    *x = scaled(&before[*from as usize], *sign);
                 }
-                hadamard(&mut turned[..width]);
+                hadamard(&mut columns[..width]);
                 if width < dim {
-                    turned.iter_mut().zip(&round.second_signs).for_each(|(x, sign)| *x *= sign);
-                    hadamard(&mut turned[dim - width..]);
+                    columns.iter_mut().zip(&round.second_signs).for_each(|(x, sign)| *x = scaled(x, *sign));
+                    hadamard(&mut columns[dim - width..]);
                 }
+            }
+            for (lane, row) in turned.chunks_exact_mut(dim).enumerate() {
+                row.iter_mut().zip(&columns).for_each(|(x, column)| *x = column[lane]);
             }
         }
     }
 }
 
-/// The Walsh-Hadamard transform of as many numbers as a power of two.
+/// The Walsh-Hadamard transform of as many numbers of each row as a power of two.
 #[inline(always)]
-fn hadamard(numbers: &mut [f32]) {
+fn hadamard(numbers: &mut [Lanes]) {
     let mut half = 1;
     while half < numbers.len() {
         for block in numbers.chunks_exact_mut(2 * half) {
             let (low, high) = block.split_at_mut(half);
             for (a, b) in low.iter_mut().zip(high) {
-                (*a, *b) = (*a + *b, *a - *b);
+                for lane in 0..LANES {
+                    (a[lane], b[lane]) = (a[lane] + b[lane], a[lane] - b[lane]);
+                }
             }
         }
         half *= 2;
     }
     let scale = (1.0 / (numbers.len() as f64).sqrt()) as f32;
-    numbers.iter_mut().for_each(|x| *x *= scale);
+    numbers.iter_mut().for_each(|x| *x = scaled(x, scale));
+}
+
+/// Each times the same.
+#[inline(always)]
+fn scaled(numbers: &Lanes, by: f32) -> Lanes {
+    let mut product = *numbers;
+    for lane in 0..LANES {
+        product[lane] *= by;
+    }
+    product
 }
 
 /// `SplitMix64`.
@@ -179,6 +203,55 @@ mod tests {
                 rotation.turn(level, &rows, &mut found);
                 let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                 prop_assert_eq!(bits(&found), bits(&turned), "{}", level);
+            }
+        }
+    }
+
+    /// One row, step by step as the module says.
+    fn turned_by_itself(rotation: &Rotation, row: &[f32]) -> Vec<f32> {
+        let width = 1 << rotation.dim.ilog2();
+        let transform = |numbers: &mut [f32]| {
+            let mut half = 1;
+            while half < width {
+                for i in (0..width).filter(|i| i & half == 0) {
+                    let (a, b) = (numbers[i], numbers[i + half]);
+                    (numbers[i], numbers[i + half]) = (a + b, a - b);
+                }
+                half *= 2;
+            }
+            let scale = (1.0 / (width as f64).sqrt()) as f32;
+            numbers.iter_mut().for_each(|x| *x *= scale);
+        };
+        let mut turned = row.to_vec();
+        for round in &rotation.rounds {
+            let before = turned.clone();
+            for j in 0..rotation.dim {
+                turned[j] = round.signs[j] * before[round.order[j] as usize];
+            }
+            transform(&mut turned[..width]);
+            if width < rotation.dim {
+                turned.iter_mut().zip(&round.second_signs).for_each(|(x, sign)| *x *= sign);
+                transform(&mut turned[rotation.dim - width..]);
+            }
+        }
+        turned
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_is_turned_alike_alone_and_in_company(
+            (dim, rows) in (1_usize..200, 0_usize..40).prop_flat_map(|(dim, n)| {
+                (Just(dim), prop::collection::vec(-1_f32..1.0, n * dim))
+            }),
+        ) {
+            let rotation = Rotation::new(dim, 3);
+            let expected: Vec<f32> =
+                rows.chunks_exact(dim).flat_map(|row| turned_by_itself(&rotation, row)).collect();
+            for level in Level::available() {
+                let mut turned = vec![f32::NAN; rows.len()];
+                rotation.turn(level, &rows, &mut turned);
+                let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                prop_assert_eq!(bits(&turned), bits(&expected), "{}", level);
             }
         }
     }
