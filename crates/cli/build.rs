@@ -59,8 +59,9 @@ fn model() -> Result<PathBuf> {
     })
 }
 
+/// A static model has no `config.json`, one of the old layout may have no `modules.json`.
 fn is_model(folder: &Path) -> bool {
-    folder.join("config.json").is_file()
+    ["modules.json", "config.json"].iter().any(|name| folder.join(name).is_file())
 }
 
 fn size(path: &Path) -> Result<u64> {
