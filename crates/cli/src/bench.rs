@@ -19,9 +19,9 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Deed {
-    /// Measure how fast a model turns text into vectors, and how much of the machine that uses
+    /// Measure how fast a model turns text into vectors
     Encode(encode::Arguments),
-    /// Measure how fast vectors are searched as floats, in 8 bits and by their signs, and what that costs in answers
+    /// Measure how fast vectors are searched, and what that costs in answers
     Retrieval(retrieval::Arguments),
 }
 

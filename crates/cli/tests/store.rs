@@ -420,7 +420,7 @@ fn other_things_are_told_for_what_they_are() {
     );
 
     fs::create_dir(shop.path("student.run")).unwrap();
-    shop.write("student.run/run.json", br#"{"status": "running", "output": "student"}"#);
+    shop.write("student.run/run.json", br#"{"version": 1, "status": "running", "output": "student", "binding": {}, "results": null}"#);
     shop.write("student.run/metrics.jsonl", b"{\"step\": 1}\n{\"step\": 2, \"loss\": 0.5}\n{\"st");
     let run = inspected(&shop.name("student.run"));
     assert_eq!(

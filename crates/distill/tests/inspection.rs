@@ -21,7 +21,7 @@ fn finished() -> (TempDir, PathBuf, Scores) {
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("sts")).unwrap();
     // The first pair is of the training text but for case and stops, the second is of neither.
-    let pairs = "score\tsentence1\tsentence2\n1\tONE, four seven 0!\tnine ten\n2\tone two\tno such thing\n\
+    let pairs = "score\tsentence1\tsentence2\n1\tEIGHT, two six ten 1!\tnine ten\n2\tone two\tno such thing\n\
                  3\tone one\tone one one\n";
     fs::write(place.path().join("sts/toy_test.tsv"), pairs).unwrap();
     let mut settings = settings(place.path(), "hpd");
@@ -126,7 +126,7 @@ fn evaluation_text_that_was_trained_on_is_found_by_its_letters() {
     let found = ask(&folder, &sets(place.path())).unwrap();
     let [toy] = &found.overlap[..] else { panic!("expected one part") };
     assert_eq!((toy.name.as_str(), toy.texts), ("toy", 6));
-    assert_eq!((toy.seen, &toy.examples[..]), (1, &["ONE, four seven 0!".to_owned()][..]));
+    assert_eq!((toy.seen, &toy.examples[..]), (1, &["EIGHT, two six ten 1!".to_owned()][..]));
 
     fs::write(place.path().join("sentences.txt"), "another text\n".repeat(2)).unwrap();
     assert!(ask(&folder, &sets(place.path())).is_err());
