@@ -136,6 +136,8 @@ pub struct BitQuery {
     /// The same for look-ups, where there is more than one plane.
     #[cfg(target_arch = "x86_64")]
     table: Option<table::Table>,
+    /// The sum of the highest grade over all numbers.
+    most: i32,
     /// Half of what one grade is worth.
     scale: f32,
 }
@@ -153,6 +155,7 @@ impl BitQuery {
             planes: planes(&grades, 1),
             #[cfg(target_arch = "x86_64")]
             table: None,
+            most: query.len() as i32,
             scale: 1.0,
         }
     }
@@ -175,6 +178,7 @@ impl BitQuery {
             planes: planes(&grades, PLANES),
             #[cfg(target_arch = "x86_64")]
             table: Some(table::Table::new(&grades)),
+            most: query.len() as i32 * HIGHEST as i32,
             scale: if finite { largest / HIGHEST } else { f32::NAN },
         }
     }
@@ -187,14 +191,7 @@ impl BitQuery {
     /// The order in which a weighted count becomes a score, at every level.
     #[inline(always)]
     fn score_of(&self, count: u32) -> f32 {
-        (self.most() - 2 * count as i32) as f32 * self.scale
-    }
-
-    /// The sum of the highest grade over all numbers.
-    #[inline(always)]
-    fn most(&self) -> i32 {
-        let highest = (1 << (self.planes.len() / self.words())) - 1;
-        (self.dim * highest) as i32
+        (self.most - 2 * count as i32) as f32 * self.scale
     }
 }
 

@@ -110,7 +110,7 @@ pub fn encode_bytes(level: Level, rows: &[f32], codes: &mut [i8], scales: &mut [
         rows.len().is_multiple_of(scales.len()) && !rows.is_empty(),
         "rows must be [scales, dim]"
     );
-    encode(level, rows, codes, scales);
+    encode(level.without_avx512(), rows, codes, scales);
 }
 
 kernel! {

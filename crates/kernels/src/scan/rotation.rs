@@ -72,7 +72,7 @@ impl Rotation {
     pub fn turn(&self, level: Level, rows: &[f32], turned: &mut [f32]) {
         assert!(rows.len().is_multiple_of(self.dim), "rows must be whole");
         assert_eq!(rows.len(), turned.len(), "each row must have its place");
-        turn(level, self, rows, turned);
+        turn(level.without_avx512(), self, rows, turned);
     }
 }
 
@@ -98,9 +98,7 @@ kernel! {
         // Numbers of the same place in some rows lie side by side, so that any order and any distance is one to vectors.
         let (mut columns, mut before) = (vec![[0.0; LANES]; dim], vec![[0.0; LANES]; dim]);
         for (rows, turned) in rows.chunks(LANES * dim).zip(turned.chunks_mut(LANES * dim)) {
-            for (lane, row) in rows.chunks_exact(dim).enumerate() {
-                columns.iter_mut().zip(row).for_each(|(column, x)| column[lane] = *x);
-            }
+            side_by_side(rows, dim, &mut columns);
             for round in &rotation.rounds {
                 std::mem::swap(&mut columns, &mut before);
                 for ((x, from), sign) in columns.iter_mut().zip(&round.order).zip(&round.signs) {
@@ -112,8 +110,62 @@ kernel! {
                     hadamard(&mut columns[dim - width..]);
                 }
             }
-            for (lane, row) in turned.chunks_exact_mut(dim).enumerate() {
-                row.iter_mut().zip(&columns).for_each(|(x, column)| *x = column[lane]);
+            one_by_one(&columns, dim, turned);
+        }
+    }
+}
+
+/// Some rows of [`LANES`] numbers.
+type Square = [Lanes; LANES];
+
+/// From rows to columns; where there are fewer rows than lanes, the others become zeros.
+#[inline(always)]
+fn side_by_side(rows: &[f32], dim: usize, columns: &mut [Lanes]) {
+    for (at, columns) in columns.chunks_mut(LANES).enumerate() {
+        let mut square = [[0.0; LANES]; LANES];
+        for (lanes, row) in square.iter_mut().zip(rows.chunks_exact(dim)) {
+            let numbers = &row[at * LANES..];
+            match numbers.first_chunk() {
+                Some(whole) => *lanes = *whole,
+                None => lanes[..numbers.len()].copy_from_slice(numbers),
+            }
+        }
+        transpose(&mut square);
+        columns.iter_mut().zip(square).for_each(|(column, lanes)| *column = lanes);
+    }
+}
+
+/// And back.
+#[inline(always)]
+fn one_by_one(columns: &[Lanes], dim: usize, rows: &mut [f32]) {
+    for (at, columns) in columns.chunks(LANES).enumerate() {
+        let mut square = [[0.0; LANES]; LANES];
+        square.iter_mut().zip(columns).for_each(|(lanes, column)| *lanes = *column);
+        transpose(&mut square);
+        for (lanes, row) in square.iter().zip(rows.chunks_exact_mut(dim)) {
+            let numbers = &mut row[at * LANES..];
+            match numbers.first_chunk_mut() {
+                Some(whole) => *whole = *lanes,
+                None => numbers.copy_from_slice(&lanes[..numbers.len()]),
+            }
+        }
+    }
+}
+
+/// Rows become columns, by shuffles: what compilers make of plain loops stores numbers one by one.
+#[inline(always)]
+fn transpose(square: &mut Square) {
+    // A place has four bits of its row and four of its lane. Each time, the lane's highest bit becomes the row's lowest and
+    // the row's highest the lane's lowest; after four times they have changed places.
+    for _ in 0..LANES.ilog2() {
+        let before = *square;
+        for i in 0..LANES / 2 {
+            let (a, b) = (&before[i], &before[i + LANES / 2]);
+            for lane in 0..LANES / 2 {
+                square[2 * i][2 * lane] = a[lane];
+                square[2 * i][2 * lane + 1] = b[lane];
+                square[2 * i + 1][2 * lane] = a[lane + LANES / 2];
+                square[2 * i + 1][2 * lane + 1] = b[lane + LANES / 2];
             }
         }
     }
