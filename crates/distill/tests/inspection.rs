@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use hpd_distill::inspection::{Inspection, Questions, inspect};
 use hpd_distill::run::run;
-use hpd_distill::scores::Scores;
+use hpd_distill::scores::{Row, Scores};
+use hpd_distill::start::StudentStart;
 use hpd_eval::tasks::{self, Loaded};
 use hpd_files::{Result, Silent};
 use serde_json::{Value, json};
@@ -130,6 +131,18 @@ fn evaluation_text_that_was_trained_on_is_found_by_its_letters() {
 
     fs::write(place.path().join("sentences.txt"), "another text\n".repeat(2)).unwrap();
     assert!(ask(&folder, &sets(place.path())).is_err());
+}
+
+#[test]
+fn a_student_without_layers_is_looked_at_too() {
+    let place = tempfile::tempdir().unwrap();
+    let mut settings = settings(place.path(), "static");
+    settings.start = StudentStart::Static { model: None };
+    let scores = run(&settings, &Silent).unwrap();
+    let found = ask(&place.path().join("student.run"), &[]).unwrap();
+    let cosine = |row: &Row| row.held_back.unwrap().cosine.unwrap();
+    let (now, exported) = (cosine(&found.rows[3]), cosine(&scores.rows[2]));
+    assert!((now - exported).abs() < 1e-5, "{now} {exported}");
 }
 
 #[test]

@@ -163,7 +163,8 @@ fn histogram(found: &Inspection) -> String {
     });
     let lines = aligned(&rows);
     let bars = std::iter::once(String::new()).chain(bars);
-    lines.lines().zip(bars).map(|(line, bar)| format!("{line}{bar}\n")).collect()
+    let line = |(line, bar): (&str, String)| format!("{line}{bar}").trim_end().to_owned() + "\n";
+    lines.lines().zip(bars).map(line).collect()
 }
 
 fn worst(sentences: &[Sentence]) -> String {

@@ -56,6 +56,10 @@ fn in_words(value: &Value) -> String {
     let words: Vec<_> = fields
         .iter()
         .map(|(name, value)| match value {
+            // A recipe has a file of its own.
+            Value::String(text) if text.contains('\n') => {
+                format!("{name} of {} lines", text.lines().count())
+            }
             Value::String(text) => format!("{name} {text}"),
             other => format!("{name} {other}"),
         })
