@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_planes_separate_is_told_apart_without_a_mistake_at_any_scale() {
-        let corner = |i: usize| [f32::from(i % 3 == 0), f32::from(i % 3 == 1)];
+        let corner = |i: usize| [f32::from(i.is_multiple_of(3)), f32::from(i % 3 == 1)];
         let point = |i: usize| corner(i).map(|x| x + 0.3 * (i as f32 * 1.7).sin());
         for scale in [1e-3, 1.0, 1e4] {
             let data = (0..90).flat_map(point).map(|x| scale * x + 5.0 * scale).collect();

@@ -193,11 +193,7 @@ fn hadamard(numbers: &mut [Lanes]) {
 /// Each times the same.
 #[inline(always)]
 fn scaled(numbers: &Lanes, by: f32) -> Lanes {
-    let mut product = *numbers;
-    for lane in 0..LANES {
-        product[lane] *= by;
-    }
-    product
+    numbers.map(|number| number * by)
 }
 
 /// `SplitMix64`.
