@@ -283,7 +283,9 @@ impl StudentBody {
                 "Pooling(mean)".to_owned(),
                 format!("Dense({hidden} -> {dim}, {activation:?})"),
             ],
-            Self::Static { tokens } => vec![format!("StaticEmbedding({tokens} tokens, width {dim})")],
+            Self::Static { tokens } => {
+                vec![format!("StaticEmbedding({tokens} tokens, width {dim})")]
+            }
         }
     }
 
@@ -294,7 +296,9 @@ impl StudentBody {
                 "| layers × width | {layers} × {hidden} |\n| longest text | {max_seq_length} tokens |\n"
             ),
             Self::Static { tokens } => {
-                format!("| layers | none: the mean of {tokens} tokens' learnt vectors |\n| longest text | any |\n")
+                format!(
+                    "| layers | none: the mean of {tokens} tokens' learnt vectors |\n| longest text | any |\n"
+                )
             }
         }
     }

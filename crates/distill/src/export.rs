@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hpd_encoder::tensor::Tensor;
 use hpd_encoder::Identity;
+use hpd_encoder::tensor::Tensor;
 use hpd_encoder::writer::{Encoder, ModelFolder, Module};
 use hpd_files::fingerprint::Fingerprinter;
 use hpd_files::{Fingerprint, Result};

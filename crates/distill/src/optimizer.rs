@@ -184,7 +184,8 @@ fn by_name(body: &Body, gradients: Gradients) -> BTreeMap<String, Vec<f32>> {
 /// A parameter's name: its path, without the group of what stands before the layers. Checkpoints were written before
 /// there was that group.
 fn name_of(path: &[String]) -> String {
-    let parts: Vec<&str> = path.iter().map(String::as_str).filter(|part| *part != "front").collect();
+    let parts: Vec<&str> =
+        path.iter().map(String::as_str).filter(|part| *part != "front").collect();
     parts.join(".")
 }
 
@@ -342,7 +343,8 @@ mod tests {
     fn moments_are_named_as_the_first_checkpoints_named_them() {
         let (_, _, optimizer) = step(&hpd(), student(), &TEXTS, 1e-3);
         let names: Vec<&str> = optimizer.moments().keys().map(String::as_str).collect();
-        for name in ["head", "head_bias", "norm.beta", "norm.gamma", "positions", "types", "words"] {
+        for name in ["head", "head_bias", "norm.beta", "norm.gamma", "positions", "types", "words"]
+        {
             assert!(names.contains(&name), "{name} is missing in {names:?}");
         }
         assert!(names.contains(&"layers.1.query_key_value.weight"), "{names:?}");

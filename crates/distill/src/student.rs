@@ -613,7 +613,8 @@ impl PackedBatch {
     /// tokens has no shares.
     fn mean_of_words(&self, device: &Device) -> Tensor<2> {
         let mut shares = vec![0.0; self.sentences() * self.words.len()];
-        for (row, range) in shares.chunks_exact_mut(self.words.len().max(1)).zip(self.packing.ranges())
+        for (row, range) in
+            shares.chunks_exact_mut(self.words.len().max(1)).zip(self.packing.ranges())
         {
             let share = 1.0 / range.len() as f32;
             self.slots[range].iter().for_each(|&slot| row[slot as usize] += share);

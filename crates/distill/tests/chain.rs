@@ -100,7 +100,10 @@ fn a_static_student_is_exported_as_it_was_trained_from_whatever_starts_it() {
         assert_eq!(student.folder().config.model_type, ModelType::StaticEmbedding, "{name}");
         assert_eq!((student.dim(), student.max_seq_length()), (8, usize::MAX), "{name}");
         let card = fs::read_to_string(folder.path().join("student/README.md")).unwrap();
-        assert!(card.contains("(0): StaticEmbedding(") && card.contains("(1): Normalize()"), "{card}");
+        assert!(
+            card.contains("(0): StaticEmbedding(") && card.contains("(1): Normalize()"),
+            "{card}"
+        );
     }
 }
 

@@ -15,7 +15,8 @@ use crate::architectures::{self, Names};
 use crate::tensor::Tensor;
 use crate::writer::{Dense, Encoder, ModelFolder, Module, Storage, TransformerModules};
 use crate::{
-    DenseModule, Folder, HeadModule, Identity, Model, ModelType, Weights, checkpoint, int8, json, weights,
+    DenseModule, Folder, HeadModule, Identity, Model, ModelType, Weights, checkpoint, int8, json,
+    weights,
 };
 
 /// What was converted.

@@ -199,7 +199,8 @@ impl Model {
         for first in (0..tokens).step_by(VOCABULARY_SLICE) {
             interrupt::check("nothing of the vocabulary was kept")?;
             let slice = first..tokens.min(first + VOCABULARY_SLICE);
-            let text = |id: usize| before.iter().copied().chain([id as u32]).chain(behind.iter().copied());
+            let text =
+                |id: usize| before.iter().copied().chain([id as u32]).chain(behind.iter().copied());
             let ids: Vec<u32> = slice.clone().flat_map(text).collect();
             let offsets = (0..=slice.len()).map(|i| i * (frame.len() + 1)).collect();
             let texts = Tokens { ids, offsets, ..Tokens::default() };

@@ -16,8 +16,8 @@ use hpd_files::atomic::AtomicFolder;
 use hpd_files::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use crate::tensor::{self, StoredTensor, Tensor};
 use crate::architectures::static_embedding;
+use crate::tensor::{self, StoredTensor, Tensor};
 use crate::{DenseActivation, Identity, Pooling, PoolingMode, int8, tokenizer_files};
 
 /// What happens to a pooled vector.
@@ -207,7 +207,9 @@ impl ModelFolder {
 
     fn table_width(&self) -> Result<usize> {
         match self.tensors.as_slice() {
-            [Tensor { name, shape, .. }] if name == STATIC_TABLE && shape.len() == 2 && shape[1] > 0 => {
+            [Tensor { name, shape, .. }]
+                if name == STATIC_TABLE && shape.len() == 2 && shape[1] > 0 =>
+            {
                 Ok(shape[1])
             }
             _ => Err(Error::model(format!(
@@ -501,11 +503,15 @@ mod tests {
         model.write(&output, false).unwrap();
         let modules = json_of(&output, "modules.json");
         assert_eq!(modules[0]["type"], "sentence_transformers.models.StaticEmbedding");
-        assert_eq!((&modules[0]["path"], &modules[1]["path"]), (&json!("0_StaticEmbedding"), &json!("1_Normalize")));
+        assert_eq!(
+            (&modules[0]["path"], &modules[1]["path"]),
+            (&json!("0_StaticEmbedding"), &json!("1_Normalize"))
+        );
         assert!(output.join("0_StaticEmbedding/model.safetensors").is_file());
         assert!(!output.join("config.json").exists());
         assert_eq!(json_of(&output, "hpd.json")["dim"], 2);
-        let truncation = || json_of(&output, "0_StaticEmbedding/tokenizer.json")["truncation"].clone();
+        let truncation =
+            || json_of(&output, "0_StaticEmbedding/tokenizer.json")["truncation"].clone();
         assert_eq!(truncation(), Value::Null);
         model.encoder = Encoder::Static { max_tokens: Some(7) };
         model.write(&output, true).unwrap();
@@ -562,8 +568,14 @@ mod tests {
         };
         refuse(|model| model.tensors[0].data[1] = f32::NAN, "NaN");
         refuse(|model| model.tensors.push(model.tensors[0].clone()), "twice");
-        refuse(|model| modules(model).pooling.modes.push(PoolingMode::Max), "takes 2 numbers, expected 4");
-        refuse(|model| model.encoder = Encoder::Static { max_tokens: None }, "one tensor `embedding.weight`");
+        refuse(
+            |model| modules(model).pooling.modes.push(PoolingMode::Max),
+            "takes 2 numbers, expected 4",
+        );
+        refuse(
+            |model| model.encoder = Encoder::Static { max_tokens: None },
+            "one tensor `embedding.weight`",
+        );
         refuse(
             |model| model.head[0] = Module::Dense(Dense { weight: vec![], ..dense(1.0) }),
             "0 numbers",

@@ -91,7 +91,9 @@ fn every_architecture_is_written_anew_and_gives_the_same_vectors() {
     let encode = |folder: &Path| {
         Model::open(folder).unwrap().encode(&texts, &EncodeOptions::default()).unwrap().rows.data
     };
-    for name in ["distilbert_cls", "mpnet_cls", "modernbert_new", "modernbert_old", "static_embedding"] {
+    for name in
+        ["distilbert_cls", "mpnet_cls", "modernbert_new", "modernbert_old", "static_embedding"]
+    {
         let dir = tempfile::tempdir().unwrap();
         let (source, output) = (encoder_fixture(name), dir.path().join("new"));
         let conversion = convert(&source, &output, false).unwrap();
