@@ -7,7 +7,7 @@ default:
     @just --list --unsorted
 
 # All that must hold before anything lands, cheapest first
-check: fmt-check deny lint gpu-check doc test test-emulated quickstart-small
+check: fmt-check check-models deny lint gpu-check doc test-bundled test test-emulated quickstart-small
 
 # Format the code
 fmt:
@@ -39,6 +39,14 @@ test:
         cargo test --release --locked --workspace --lib --bins --tests
     fi
     cargo test --release --locked --workspace --doc
+
+# With a tiny model inside the program. Before `test`, which builds the program anew without it
+test-bundled:
+    HPD_BUNDLED_MODEL="$PWD/fixtures/encoder/bert_mean" cargo test --release --locked --workspace --features hpd-cli/bundled-model --test models
+
+# Whether the shipped models are those of their list
+check-models:
+    scripts/check-models.sh
 
 # Some of them on emulated CPUs without AVX-512 and without AVX; skipped where there is no qemu
 test-emulated:

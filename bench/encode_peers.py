@@ -47,7 +47,7 @@ def main():
     results = {
         "started": started, "command": sys.argv, "cpu": cpu_name(), "cores": os.cpu_count(),
         "cpu_flags_of_interest": sorted(model_files.cpu_flags() & {"avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}),
-        "system": platform.platform(), "python": platform.python_version(), "versions": versions(arguments.hpd),
+        "system": platform.platform(), "python": platform.python_version(), "versions": versions(arguments.hpd, PACKAGES),
         "rounds": arguments.rounds, "left_out": left_out, "load_before": os.getloadavg(), "tables": [],
     }
     for label, path, texts in sets:
@@ -201,12 +201,15 @@ class Peer:
 
     def __init__(self, name, work, path, reference, threads):
         self.name, (self.precision, self.use, *_) = name, peers.CONTENDERS[name]
+        self.start(serve, name, work, path, reference, threads)
+        self.settings = self.answer()
+
+    def start(self, serve, *arguments):
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(other, name, work, path, reference, threads), daemon=True)
+        self.process = context.Process(target=serve, args=(other, *arguments), daemon=True)
         self.process.start()
         other.close()
-        self.settings = self.answer()
 
     def sample(self):
         self.pipe.send("sample")
@@ -329,9 +332,9 @@ def words(table):
     return f"\n{table['texts']}: {table['count']} texts, {table['threads']} threads\n{body}{failed}"
 
 
-def versions(hpd):
+def versions(hpd, packages):
     found = {"hpd": subprocess.run([hpd, "--version"], check=True, capture_output=True, text=True).stdout.strip()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

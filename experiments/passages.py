@@ -6,7 +6,9 @@
 A repository is a folder, bare or with a work tree, read at HEAD or at the commit behind `@`: a book whose licence changed
 is taken as it was before. Read are paragraphs of running prose in Markdown, reStructuredText, XHTML (Standard Ebooks), CNXML
 (OpenStax) and the answers of MedQuAD; short neighbours are joined, long ones divided between sentences. One JSON object
-a line, {"text", "source"}, in an order drawn from --seed. Which repositories made which passages is printed.
+a line, {"text", "source"}, in an order drawn from --seed. How many came of which repository is printed. Passages that hold
+a text of the files after --exclude (evaluation sets: .tsv, .jsonl, also .gz) are left out: compared are lower-cased letters
+and digits, 40 at least.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+SHORTEST_EXCLUDED = 40
 ENDINGS = (".md", ".rst", ".xhtml", ".xml", ".cnxml")
 
 
@@ -97,6 +100,32 @@ def passages(repository, commit, options, draw):
                 run = run[taken:]
 
 
+def letters_and_digits(text):
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+class Excluded:
+    """Evaluation texts, found in passages by their beginnings."""
+
+    def __init__(self, paths):
+        self.by_beginning = {}
+        for path in paths:
+            with (gzip.open if path.name.endswith(".gz") else open)(path, "rt", encoding="utf-8") as lines:
+                for line in lines:
+                    fields = json.loads(line).values() if ".jsonl" in path.name else line.split("\t")
+                    for text in map(letters_and_digits, filter(lambda field: isinstance(field, str), fields)):
+                        if len(text) >= SHORTEST_EXCLUDED:
+                            self.by_beginning.setdefault(text[:SHORTEST_EXCLUDED], []).append(text)
+
+    def occur_in(self, passage):
+        passage = letters_and_digits(passage)
+        for at in range(len(passage) - SHORTEST_EXCLUDED + 1):
+            texts = self.by_beginning.get(passage[at : at + SHORTEST_EXCLUDED], ())
+            if any(passage.startswith(text, at) for text in texts):
+                return True
+        return False
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("repositories", nargs="+", metavar="REPOSITORY[@COMMIT]")
@@ -105,19 +134,23 @@ def main():
     parser.add_argument("--max-words", type=int, default=95)
     parser.add_argument("--limit", type=int, default=10**9, help="passages of a repository at most")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--exclude", type=Path, nargs="+", default=[], metavar="FILE")
     options = parser.parse_args()
     draw = random.Random(options.seed)
+    excluded = Excluded(options.exclude)
     rows, seen = [], set()
     for argument in options.repositories:
         folder, _, commit = argument.partition("@")
         name = Path(folder).name
         found = [p for p in passages(folder, commit or "HEAD", options, draw) if p not in seen]
         found = list(dict.fromkeys(found))
+        count = len(found)
+        found = [p for p in found if not excluded.occur_in(p)]
         draw.shuffle(found)
         kept = found[: options.limit]
         seen.update(kept)
         rows += [{"text": passage, "source": name} for passage in kept]
-        print(f"{name}: {len(kept)} of {len(found)} passages", file=sys.stderr)
+        print(f"{name}: {len(kept)} of {count} passages, {count - len(found)} hold evaluation text", file=sys.stderr)
     draw.shuffle(rows)
     compressed = options.output.name.endswith(".gz")
     with (gzip.open if compressed else open)(options.output, "wt", encoding="utf-8") as output:

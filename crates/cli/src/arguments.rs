@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use hpd_encoder::{Arithmetic, OpenOptions, hub};
+use hpd_encoder::{Arithmetic, Model, OpenOptions};
+use hpd_eval::tasks::{self, Task};
 use hpd_files::records::{Format, RecordOptions};
 use hpd_files::{Error, Progress};
 
 #[cfg(feature = "distill")]
 use crate::distill;
-use crate::{bench, embed, evaluate, export, generate, index, inspect, search};
+use crate::models::FoundModel;
+use crate::{bench, dedupe, embed, evaluate, export, generate, index, inspect, search, similar};
 
 /// Makes a large sentence encoder small and puts it to work.
 #[derive(Debug, Parser)]
@@ -23,10 +25,14 @@ pub(crate) struct Arguments {
 
 const AFTER_HELP: &str = "\
 A first tour:
+  hpd index create --store notes.hpd --input notes.jsonl
+  hpd search --store notes.hpd 'the fear of spiders'
   hpd distill --teacher TEACHER --sentences sentences.txt --output student
   hpd evaluate --model student --sts sts/ --retrieval retrieval/
-  hpd index create --store notes.hpd --model student --input notes.jsonl
-  hpd search --store notes.hpd 'the fear of spiders'
+
+Without --model a verb takes the model that the variable HPD_MODEL names, or else the default of
+those that come with hpd, which `hpd inspect --models` lists. HPD_MODELS names a folder of such
+models, to be looked into first.
 
 Exit status: 0 done, 1 the answer is no (for example no hits), 2 error.";
 
@@ -78,6 +84,10 @@ pub(crate) enum Verb {
     Index(index::Arguments),
     /// Find the documents nearest to a query
     Search(search::Arguments),
+    /// Find the documents nearest to one of a store
+    Similar(similar::Arguments),
+    /// Find documents of a store that are nearly the same
+    Dedupe(dedupe::Arguments),
     /// Tell what a model folder, store or run is
     Inspect(inspect::Arguments),
     /// Measure how fast a model is on this machine
@@ -93,11 +103,12 @@ pub(crate) enum Verb {
 /// A model on the command line, for any verb.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArguments {
-    /// Model folder or Hugging Face id
-    #[arg(long, short, value_name = "DIR|ID")]
-    pub(crate) model: String,
+    /// Model folder, name of a model that comes with hpd, or Hugging Face id [default: HPD_MODEL, or else the
+    /// default of those that come with hpd]
+    #[arg(long, short, value_name = "DIR|NAME|ID")]
+    pub(crate) model: Option<String>,
     /// Branch, tag or commit of a Hugging Face id
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", requires = "model")]
     pub(crate) revision: Option<String>,
     /// Truncate texts at so many tokens [default: what the model folder says]
     #[arg(long, value_name = "TOKENS")]
@@ -108,26 +119,59 @@ pub(crate) struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// The folder, fetched from the hub if it has to be.
-    pub(crate) fn folder(&self, progress: &dyn Progress) -> hpd_files::Result<PathBuf> {
-        model_folder(&self.model, self.revision.as_deref(), progress)
+    /// The model that is meant, fetched from the hub if it has to be.
+    pub(crate) fn find(&self, progress: &dyn Progress) -> hpd_files::Result<FoundModel> {
+        FoundModel::find(self.model.as_deref(), self.revision.as_deref(), progress)
     }
 
-    /// The model, opened.
-    pub(crate) fn open(&self, progress: &dyn Progress) -> hpd_files::Result<hpd_encoder::Model> {
+    /// The same, opened.
+    pub(crate) fn open(&self, found: &FoundModel) -> hpd_files::Result<Model> {
         let options =
             OpenOptions { max_seq_length: self.max_seq_length, arithmetic: self.arithmetic };
-        hpd_encoder::Model::open_with(&self.folder(progress)?, &options)
+        Model::open_with(&found.folder, &options)
     }
 }
 
-/// The folder that a model argument names, fetched from the hub if it has to be.
-pub(crate) fn model_folder(
-    name: &str,
-    revision: Option<&str>,
-    progress: &dyn Progress,
-) -> hpd_files::Result<PathBuf> {
-    hub::model_folder(name, revision, &hub::HubSettings::from_environment(), progress)
+/// Sets to measure on, for any verb.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SetArguments {
+    /// Sentence similarity: a folder of .tsv files with columns subset, score, sentence1, sentence2
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sts: Option<PathBuf>,
+    /// Retrieval: one set in BEIR's shape (corpus.jsonl, queries.jsonl, qrels/), or a folder of such sets
+    #[arg(long, value_name = "DIR")]
+    pub(crate) retrieval: Option<PathBuf>,
+    /// Classification: one folder with train.tsv and test.tsv (columns label, text), or a folder of such folders
+    #[arg(long, value_name = "DIR")]
+    pub(crate) classify: Option<PathBuf>,
+    /// Part of each set: `…_SPLIT.tsv` for similarity, `qrels/SPLIT.tsv` for retrieval, `SPLIT.tsv` for classification
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    pub(crate) split: String,
+}
+
+impl SetArguments {
+    /// Whether no set is named.
+    pub(crate) fn is_empty(&self) -> bool {
+        [&self.sts, &self.retrieval, &self.classify].iter().all(|path| path.is_none())
+    }
+
+    /// All tasks in the folders named.
+    ///
+    /// # Errors
+    /// When a folder cannot be read or holds no task.
+    pub(crate) fn find(&self) -> hpd_files::Result<Vec<Task>> {
+        let mut found = Vec::new();
+        if let Some(path) = &self.sts {
+            found.extend(tasks::find_sts(path, &self.split)?);
+        }
+        if let Some(path) = &self.retrieval {
+            found.extend(tasks::find_retrieval(path, &self.split)?);
+        }
+        if let Some(path) = &self.classify {
+            found.extend(tasks::find_classification(path, &self.split)?);
+        }
+        Ok(found)
+    }
 }
 
 /// How records are read, for any verb.

@@ -1,14 +1,13 @@
-//! `hpd bench`: what the machine makes of a model.
+//! `hpd bench`: what the machine makes of a model and of its vectors.
 
-use std::path::PathBuf;
+mod encode;
+mod retrieval;
 
 use clap::{Args, Subcommand};
-use hpd_encoder::{Arithmetic, Tokenizer};
-use hpd_eval::speed::{Settings, Texts, measure, table};
 use hpd_files::{Error, Result};
+use serde::Serialize;
 
 use crate::Answer;
-use crate::arguments::{RecordArguments, model_folder};
 use crate::terminal::Terminal;
 
 /// What `hpd bench` takes.
@@ -20,94 +19,21 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Deed {
-    /// Measure how fast a model turns text into vectors, and how much of the machine that uses
-    #[command(after_help = ENCODE_HELP)]
-    Encode(EncodeArguments),
-}
-
-const ENCODE_HELP: &str = "\
-Examples:
-  hpd bench encode --model student
-  hpd bench encode --model student --texts sentences.txt.gz --limit 10000 --threads 1,2,4
-  hpd bench encode --model student --tokens 128 --batch 1,32,1024 --json
-
---threads takes several numbers here, to compare them; without it one thread and all cores are
-measured. Times hold tokenising, but not opening the model. Each number is the median of the
-rounds, in which all cases take turns. Single sentences, spread over the texts, give p50 and p99.
-GFLOP/s are those of the matrix products on a busy core, beside what products alone reach in the
-same run. What one arithmetic holds in memory may still be there when the next is measured: measure
-one at a time where memory matters.
-
-All rounds, threads and batches of an arithmetic must give the same vectors, bit for bit.
-Exit status: 0 they did, 1 they did not, 2 error.";
-
-#[derive(Args, Debug)]
-struct EncodeArguments {
-    /// Model folder or Hugging Face id
-    #[arg(long, short, value_name = "DIR|ID")]
-    model: String,
-    /// Branch, tag or commit of a Hugging Face id
-    #[arg(long, value_name = "REVISION")]
-    revision: Option<String>,
-    /// Truncate texts at so many tokens [default: what the model folder says]
-    #[arg(long, value_name = "TOKENS")]
-    max_seq_length: Option<usize>,
-    /// Texts: lines, .jsonl, .csv, .tsv or .parquet, all but the last also with .gz; - is stdin [default:
-    /// 64 texts made from the model's own words]
-    #[arg(long, short, value_name = "FILE|-")]
-    texts: Option<PathBuf>,
-    /// Only the first N texts of the file
-    #[arg(long, value_name = "N", requires = "texts")]
-    limit: Option<usize>,
-    /// Length of the texts that are made, in tokens, special ones included
-    #[arg(long, value_name = "N", default_value_t = Texts::TOKENS, conflicts_with = "texts")]
-    tokens: usize,
-    #[command(flatten)]
-    records: RecordArguments,
-    /// Numbers to compute in, `float32`, `bfloat16` or `int8`; several are compared
-    #[arg(long, value_name = "ARITHMETIC,…", value_delimiter = ',', default_value = "float32")]
-    arithmetic: Vec<Arithmetic>,
-    /// Texts to encode at once; several numbers are compared [default: 1024, as hpd embed does]
-    #[arg(long, value_name = "N,…", value_delimiter = ',')]
-    batch: Vec<usize>,
-    /// How often to measure everything
-    #[arg(long, value_name = "N", default_value_t = Settings::ROUNDS)]
-    rounds: usize,
+    /// Measure how fast a model turns text into vectors
+    Encode(encode::Arguments),
+    /// Measure how fast vectors are searched, and what that costs in answers
+    Retrieval(retrieval::Arguments),
 }
 
 /// `threads` are those of the flag, possibly none.
 pub(crate) fn run(arguments: &Arguments, threads: &[usize], terminal: &Terminal) -> Result<Answer> {
     match &arguments.deed {
-        Deed::Encode(arguments) => encode(arguments, threads, terminal),
+        Deed::Encode(arguments) => encode::run(arguments, threads, terminal),
+        Deed::Retrieval(arguments) => retrieval::run(arguments, threads, terminal),
     }
 }
 
-fn encode(arguments: &EncodeArguments, threads: &[usize], terminal: &Terminal) -> Result<Answer> {
-    let EncodeArguments { model, revision, max_seq_length, .. } = arguments;
-    let folder = model_folder(model, revision.as_deref(), terminal)?;
-    let texts = match &arguments.texts {
-        Some(path) => Texts::read(path, &arguments.records.options(), arguments.limit)?,
-        None => Texts::make(&Tokenizer::open(&folder, *max_seq_length)?, arguments.tokens)?,
-    };
-    let mut settings = Settings {
-        max_seq_length: *max_seq_length,
-        arithmetics: arguments.arithmetic.clone(),
-        rounds: arguments.rounds,
-        ..Settings::default()
-    };
-    if !threads.is_empty() {
-        settings.threads = threads.to_vec();
-    }
-    if !arguments.batch.is_empty() {
-        settings.batches = arguments.batch.clone();
-    }
-    let results = measure(model, &folder, &texts, &settings, terminal)?;
-    let text = if terminal.json {
-        serde_json::to_string_pretty(&results)
-            .map_err(|e| Error::input("cannot write the results as JSON").caused_by(e))?
-    } else {
-        table(&results)
-    };
-    terminal.print(text.trim_end())?;
-    Ok(if results.same_bits { Answer::Yes } else { Answer::No })
+fn json(results: &impl Serialize) -> Result<String> {
+    serde_json::to_string_pretty(results)
+        .map_err(|e| Error::input("cannot write the results as JSON").caused_by(e))
 }

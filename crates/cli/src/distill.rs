@@ -12,16 +12,16 @@ use hpd_encoder::{Arithmetic, OpenOptions};
 use hpd_files::{Error, Progress, Result};
 
 use crate::Answer;
-use crate::arguments::model_folder;
+use crate::models::FoundModel;
 use crate::terminal::Terminal;
 
 /// What `hpd distill` takes.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Model folder, Hugging Face id, URL of an OpenAI-compatible server, or file of vectors (.npy,
-    /// .safetensors) whose rows belong to the lines of the sentence files
-    #[arg(long, value_name = "DIR|ID|URL|VECTORS")]
+    /// Model folder, name of a model that comes with hpd, Hugging Face id, URL of an OpenAI-compatible server, or
+    /// file of vectors (.npy, .safetensors) whose rows belong to the lines of the sentence files
+    #[arg(long, value_name = "DIR|NAME|ID|URL|VECTORS")]
     teacher: String,
     /// Text to train on: one sentence a line, .jsonl, .csv or .parquet, also .gz; several may follow.
     /// `FILE@0.2` draws a fifth of a file, `FILE@2` takes it twice an epoch
@@ -40,8 +40,9 @@ pub(crate) struct Arguments {
     /// Cut exactly these layers out of the teacher, counted from 0
     #[arg(long, value_name = "I,J,…", value_delimiter = ',', conflicts_with = "student")]
     keep_layers: Option<Vec<usize>>,
-    /// Start from this model folder or Hugging Face id instead of the teacher's own layers
-    #[arg(long, value_name = "DIR|ID")]
+    /// Start from this model instead of the teacher's own layers: folder, name of one that comes with hpd, or Hugging
+    /// Face id
+    #[arg(long, value_name = "DIR|NAME|ID")]
     student: Option<String>,
     /// Start from random weights of this width, with the vocabulary of the teacher or of `--student`
     #[arg(long, value_name = "WIDTH")]
@@ -167,16 +168,17 @@ impl Arguments {
             arithmetic: self.teacher_arithmetic,
         };
         TeacherArgument::parse(&self.teacher, self.teacher_model.as_deref(), opening, |name| {
-            model_folder(name, self.revision.as_deref(), terminal)
+            self.model_folder(name, terminal)
         })
     }
 
+    fn model_folder(&self, name: &str, terminal: &Terminal) -> Result<PathBuf> {
+        Ok(FoundModel::named(name, self.revision.as_deref(), terminal)?.folder)
+    }
+
     fn start(&self, terminal: &Terminal) -> Result<StudentStart> {
-        let student = self
-            .student
-            .as_deref()
-            .map(|name| model_folder(name, self.revision.as_deref(), terminal))
-            .transpose()?;
+        let student =
+            self.student.as_deref().map(|name| self.model_folder(name, terminal)).transpose()?;
         if let (Some(count @ 1..), Some(_), None) = (self.layers, &student, self.fresh_width) {
             return Err(Error::input(format!(
                 "`--layers {count}` cuts layers out of the teacher, but `--student` keeps all of another model's"

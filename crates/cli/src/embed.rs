@@ -68,10 +68,11 @@ pub(crate) struct Arguments {
 
 const AFTER_HELP: &str = "\
 Examples:
+  hpd embed --input sentences.txt --output vectors.npy
   hpd embed --model student --input sentences.txt --output vectors.npy
   hpd embed --model student --input a.jsonl b.jsonl.gz --output vectors.parquet
   hpd embed --model student --input articles.csv --text-field body --output vectors.jsonl --precision int8
-  echo 'the fear of spiders' | hpd embed --model student --query --input - --output -
+  echo 'the fear of spiders' | hpd embed --query --input - --output -
 
 Each record gives one row, in order; an empty text gives one too. A text line is a record, even an empty
 one. .npy holds vectors alone; .jsonl and .parquet also the ids. If the command was stopped, run it again
@@ -117,7 +118,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     }
     let sources: Vec<Source> = arguments.input.iter().cloned().map(Source::from).collect();
     let records = Records::open_all(&sources, &arguments.records.options())?;
-    let model = arguments.model.open(terminal)?;
+    let model = arguments.model.open(&arguments.model.find(terminal)?)?;
     let options = EncodeOptions {
         prompt: arguments.prompt.prompt(),
         normalize: arguments.normalize,

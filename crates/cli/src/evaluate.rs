@@ -4,28 +4,37 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hpd_encoder::{Arithmetic, Model};
-use hpd_eval::evaluation::{Variant, WordRankings, evaluate, fit_pca};
+use hpd_encoder::{Arithmetic, Model, OpenOptions};
+use hpd_eval::evaluation::{self, Variant, WordRankings, evaluate, fit_pca};
+use hpd_eval::page::{self, Page, Run};
 use hpd_eval::pca::Center;
-use hpd_eval::report::{ModelResults, Results, table};
+use hpd_eval::provenance::Machine;
+use hpd_eval::report::{ModelResults, Results, Speed, table};
+use hpd_eval::speed::{self, Settings, Texts};
 use hpd_eval::tasks::{self, Data, Loaded, Task};
 use hpd_files::records::{RecordOptions, Records, Source};
 use hpd_files::{Error, Progress, Result, atomic};
 use hpd_index::Fusion;
 
 use crate::Answer;
-use crate::arguments::ModelArguments;
+use crate::arguments::SetArguments;
+use crate::inspect::size_of_folder;
+use crate::models::FoundModel;
 use crate::terminal::Terminal;
+
+/// Texts that speed is measured on.
+const SPEED_TEXTS: usize = 256;
 
 /// What `hpd evaluate` takes.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// Model folder or Hugging Face id; give several to compare them, the first is the measure
-    #[arg(long = "model", short, value_name = "DIR|ID", required = true)]
+    /// Model folder, name of a model that comes with hpd, or Hugging Face id; give several to compare them, the first
+    /// is the measure [default: HPD_MODEL, or else the default of those that come with hpd]
+    #[arg(long = "model", short, value_name = "DIR|NAME|ID")]
     models: Vec<String>,
     /// Branch, tag or commit of a Hugging Face id
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", requires = "models")]
     revision: Option<String>,
     /// Truncate texts at so many tokens [default: what each model folder says]
     #[arg(long, value_name = "TOKENS")]
@@ -33,22 +42,15 @@ pub(crate) struct Arguments {
     /// Numbers the model computes in, `float32` or `int8` [default: those its folder stores]
     #[arg(long, value_name = "ARITHMETIC")]
     arithmetic: Option<Arithmetic>,
-    /// Sentence similarity: a folder of .tsv files with columns subset, score, sentence1, sentence2
-    #[arg(long, value_name = "DIR", required_unless_present = "retrieval")]
-    sts: Option<PathBuf>,
-    /// Retrieval: one set in BEIR's shape (corpus.jsonl, queries.jsonl, qrels/), or a folder of such sets
-    #[arg(long, value_name = "DIR")]
-    retrieval: Option<PathBuf>,
+    #[command(flatten)]
+    sets: SetArguments,
     /// Add a row for BM25, which ranks by words, and one for each model's ranking joined with it as in `hpd search --hybrid`
     #[arg(long, requires = "retrieval")]
     hybrid: bool,
     /// Only these tasks, by file or folder name [default: all that have the split]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     tasks: Vec<String>,
-    /// Part of each set: `…_SPLIT.tsv` for similarity, `qrels/SPLIT.tsv` for retrieval
-    #[arg(long, value_name = "SPLIT", default_value = "test")]
-    split: String,
-    /// Only the first N pairs or queries of each task, for a quick look; the results say so
+    /// Only the first N pairs or queries of each task, or N labelled texts of each part, for a quick look; the results say so
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
     /// Measure the first K numbers of the vectors instead of all; several give a row each
@@ -69,8 +71,20 @@ pub(crate) struct Arguments {
     /// Write everything measured, with provenance, as JSON
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace the output file if it is there
-    #[arg(long, requires = "output")]
+    /// Write a page for a browser: tables, quality against size, training curves, which sentences are alike
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Run of `hpd distill` whose training the report shows [default: `MODEL.run` beside one of the models]
+    #[arg(long, value_name = "DIR", requires = "report")]
+    run: Option<PathBuf>,
+    /// Sentences of the report's map of similarities, of which the first 12 are taken [default: some of the tasks']
+    #[arg(long, value_name = "FILE", requires = "report")]
+    report_sentences: Option<PathBuf>,
+    /// Also measure how fast each model encodes some of the texts; `hpd bench encode` does it more thoroughly
+    #[arg(long)]
+    speed: bool,
+    /// Replace the output files if they are there
+    #[arg(long)]
     overwrite: bool,
 }
 
@@ -83,38 +97,66 @@ enum PcaCenter {
 
 const AFTER_HELP: &str = "\
 Examples:
+  hpd evaluate --sts sts/
   hpd evaluate --model student --sts sts/ --retrieval retrieval/
   hpd evaluate --model teacher --model student --sts sts/ --tasks stsb,sickr
   hpd evaluate --model teacher --model student --sts sts/ --pca 128 --pca-sentences train.txt.gz
   hpd evaluate --model student --sts sts/ --split dev --limit 200
   hpd evaluate --model student --retrieval retrieval/ --hybrid
+  hpd evaluate --model teacher --model student --sts sts/ --speed --report report.html
+  hpd evaluate --model teacher --model student --classify classify/ --tasks trec,banking77
 
 Sentence similarity is Spearman of cosine and gold over all pairs of a file. Retrieval scores every
-document against every query by cosine; a document's text is its title, a space and its text.";
+document against every query by cosine; a document's text is its title, a space and its text.
+Classification trains nothing but a linear probe (logistic regression, its penalty chosen on a
+fifth of the training texts) and asks the 10 nearest training texts, which vote with their cosine.
+Test texts of a label without training texts are left out, and counted.";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     refuse_existing_output(arguments)?;
     let tasks = load_tasks(arguments, terminal)?;
+    let models = find_models(arguments, terminal)?;
     let words = arguments.hybrid.then(|| WordRankings::of(&tasks, Fusion::default(), terminal));
     let words = words.transpose()?;
-    let mut rows = Vec::new();
-    for name in &arguments.models {
-        rows.extend(evaluate_model(name, arguments, &tasks, words.as_ref(), terminal)?);
+    let run = find_run(arguments).map(|folder| Run::read(&folder)).transpose()?;
+    let sentences = map_sentences(arguments, &tasks)?;
+    let (mut rows, mut maps) = (Vec::new(), Vec::new());
+    for found in &models {
+        let Arguments { max_seq_length, arithmetic, .. } = *arguments;
+        let model = Model::open_with(&found.folder, &OpenOptions { max_seq_length, arithmetic })?;
+        let names = [short_name(&found.name, &models), found.name.clone()];
+        rows.extend(evaluate_model(&model, &names, arguments, &tasks, words.as_ref(), terminal)?);
+        if !sentences.is_empty() {
+            maps.push(evaluation::map(&model, &names[0], &sentences)?);
+        }
     }
     rows.extend(words.map(|words| words.row().clone()));
     let results = Results::new(rows, arguments.limit.map(NonZeroUsize::get));
     if let Some(path) = &arguments.output {
         atomic::write(path, (json(&results)? + "\n").as_bytes())?;
     }
+    if let Some(path) = &arguments.report {
+        let page = Page { results: &results, run: run.as_ref(), maps: &maps };
+        atomic::write(path, page.html().as_bytes())?;
+    }
     let text = if terminal.json { json(&results)? } else { table(&results) };
     terminal.print(text.trim_end())?;
     Ok(Answer::Yes)
 }
 
+fn find_models(arguments: &Arguments, terminal: &Terminal) -> Result<Vec<FoundModel>> {
+    let named = |name: &String| FoundModel::named(name, arguments.revision.as_deref(), terminal);
+    match &arguments.models[..] {
+        [] => FoundModel::find(None, None, terminal).map(|found| vec![found]),
+        names => names.iter().map(named).collect(),
+    }
+}
+
 /// Asked before the work begins, not after.
 fn refuse_existing_output(arguments: &Arguments) -> Result<()> {
-    match &arguments.output {
-        Some(path) if path.exists() && !arguments.overwrite => {
+    let mut outputs = [&arguments.output, &arguments.report].into_iter().flatten();
+    match outputs.find(|path| path.exists()) {
+        Some(path) if !arguments.overwrite => {
             let message = format!("`{}` is already there", path.display());
             Err(Error::input(message).hint("`--overwrite` replaces it"))
         }
@@ -122,15 +164,33 @@ fn refuse_existing_output(arguments: &Arguments) -> Result<()> {
     }
 }
 
+/// The run that the report tells of: the one named, or the one that made one of the models.
+fn find_run(arguments: &Arguments) -> Option<PathBuf> {
+    arguments.report.as_ref()?;
+    let beside = |model: &String| {
+        let path = Path::new(model);
+        let mut name = path.file_name()?.to_owned();
+        name.push(".run");
+        Some(path.with_file_name(name)).filter(|run| run.join("run.json").is_file())
+    };
+    arguments.run.clone().or_else(|| arguments.models.iter().find_map(beside))
+}
+
+/// The sentences of the map; none without a report.
+fn map_sentences(arguments: &Arguments, tasks: &[Loaded]) -> Result<Vec<String>> {
+    match (&arguments.report, &arguments.report_sentences) {
+        (None, _) => Ok(Vec::new()),
+        (Some(_), Some(path)) => read_sentences(path, page::SENTENCES),
+        (Some(_), None) => Ok(page::sentences_of(tasks)),
+    }
+}
+
 fn load_tasks(arguments: &Arguments, terminal: &Terminal) -> Result<Vec<Loaded>> {
-    let mut found = Vec::new();
-    if let Some(path) = &arguments.sts {
-        found.extend(tasks::find_sts(path, &arguments.split)?);
+    if arguments.sets.is_empty() {
+        return Err(Error::input("there is nothing to measure on")
+            .hint("name sets: --sts <DIR>, --retrieval <DIR> or --classify <DIR>"));
     }
-    if let Some(path) = &arguments.retrieval {
-        found.extend(tasks::find_retrieval(path, &arguments.split)?);
-    }
-    let chosen = tasks::choose(found, &arguments.tasks)?;
+    let chosen = tasks::choose(arguments.sets.find()?, &arguments.tasks)?;
     terminal.stage("reading", Some(chosen.len() as u64));
     let load = |task: &Task| {
         let loaded = task.load(arguments.limit.map(NonZeroUsize::get))?;
@@ -142,16 +202,24 @@ fn load_tasks(arguments: &Arguments, terminal: &Terminal) -> Result<Vec<Loaded>>
 }
 
 fn warn_of_gaps(loaded: &Loaded, terminal: &Terminal) {
-    let gaps = match &loaded.data {
-        Data::Sts(pairs) => vec![(pairs.unscored, "pairs without a score were left out")],
+    let gaps: Vec<(usize, String)> = match &loaded.data {
+        Data::Sts(pairs) => vec![(pairs.unscored, "pairs without a score were left out".into())],
         Data::Retrieval(collection) => vec![
-            (collection.unjudged_queries, "queries without a relevant document were left out"),
-            (collection.unknown_queries, "judgements of unknown queries were left out"),
+            (
+                collection.unjudged_queries,
+                "queries without a relevant document were left out".into(),
+            ),
+            (collection.unknown_queries, "judgements of unknown queries were left out".into()),
             (
                 collection.unknown_documents,
-                "judgements name unknown documents, which count as missed",
+                "judgements name unknown documents, which count as missed".into(),
             ),
         ],
+        Data::Classification(set) => {
+            let left_out =
+                |label| format!("test texts were left out: `{label}` is not in training");
+            set.unseen.iter().map(|(label, &count)| (count, left_out(label))).collect()
+        }
     };
     for (count, what) in gaps.into_iter().filter(|(count, _)| *count > 0) {
         terminal.note(&format!("{}: {count} {what}", loaded.task.name));
@@ -159,22 +227,42 @@ fn warn_of_gaps(loaded: &Loaded, terminal: &Terminal) {
 }
 
 fn evaluate_model(
-    name: &str,
+    model: &Model,
+    [name, path]: &[String; 2],
     arguments: &Arguments,
     tasks: &[Loaded],
     words: Option<&WordRankings>,
     terminal: &Terminal,
 ) -> Result<Vec<ModelResults>> {
-    let model = open(name, arguments, terminal)?;
-    let short_name = short_name(name, &arguments.models);
-    let variants = variants(&model, &short_name, arguments, terminal)?;
-    let rows = evaluate(&model, &short_name, name, tasks, &variants, words, terminal)?;
+    let variants = variants(model, name, arguments, terminal)?;
+    let mut rows = evaluate(model, name, path, tasks, &variants, words, terminal)?;
+    let bytes = size_of_folder(&model.folder().path)?;
+    let speed = if arguments.speed { measure_speed(model, tasks, terminal)? } else { None };
+    for row in &mut rows {
+        row.bytes = Some(bytes);
+        row.speed.clone_from(&speed);
+    }
     if let Some(row) = rows.first().filter(|row| row.truncated > 0) {
         let (truncated, texts, length) = (row.truncated, row.texts, row.max_seq_length);
         let message = format!("{truncated} of {texts} texts were cut at {length} tokens");
         terminal.note(&format!("{}: {message}", row.name));
     }
     Ok(rows)
+}
+
+/// On some of the tasks' texts, with the threads and the arithmetic of the evaluation.
+fn measure_speed(model: &Model, tasks: &[Loaded], terminal: &Terminal) -> Result<Option<Speed>> {
+    let texts = Texts { source: "the tasks".to_owned(), texts: tasks::sample(tasks, SPEED_TEXTS) };
+    let settings = Settings {
+        max_seq_length: Some(model.max_seq_length()),
+        arithmetics: vec![model.arithmetic()],
+        threads: vec![Machine::current().threads],
+        ..Settings::default()
+    };
+    let folder = &model.folder().path;
+    let results = speed::measure(&folder.to_string_lossy(), folder, &texts, &settings, terminal)?;
+    terminal.finish();
+    Ok(Speed::of(&results))
 }
 
 fn variants(
@@ -210,21 +298,11 @@ fn read_sentences(path: &Path, count: usize) -> Result<Vec<String>> {
     texts.filter(|text| !text.as_ref().is_ok_and(String::is_empty)).take(count).collect()
 }
 
-fn open(name: &str, arguments: &Arguments, terminal: &Terminal) -> Result<Model> {
-    let model = ModelArguments {
-        model: name.to_owned(),
-        revision: arguments.revision.clone(),
-        max_seq_length: arguments.max_seq_length,
-        arithmetic: arguments.arithmetic,
-    };
-    model.open(terminal)
-}
-
 /// The last part of a model's path, or all of it where two models end alike.
-fn short_name(name: &str, all: &[String]) -> String {
+fn short_name(name: &str, all: &[FoundModel]) -> String {
     let last =
         |name: &str| Path::new(name).file_name().map(|last| last.to_string_lossy().into_owned());
-    let alike = all.iter().filter(|other| last(other) == last(name)).count();
+    let alike = all.iter().filter(|other| last(&other.name) == last(name)).count();
     last(name).filter(|_| alike == 1).unwrap_or_else(|| name.to_owned())
 }
 

@@ -1,6 +1,6 @@
 //! `hpd export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hpd_encoder::convert::{Conversion, convert, quantize};
@@ -8,19 +8,20 @@ use hpd_files::Result;
 use serde_json::json;
 
 use crate::Answer;
-use crate::arguments::model_folder;
 use crate::inspect;
+use crate::models::FoundModel;
 use crate::terminal::Terminal;
 
 /// What `hpd export` takes.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// Model folder or Hugging Face id, old or new layout, safetensors or pytorch_model.bin
-    #[arg(value_name = "DIR|ID")]
-    model: String,
+    /// Model folder, old or new layout, safetensors or pytorch_model.bin, name of a model that comes with hpd, or
+    /// Hugging Face id [default: HPD_MODEL, or else the default of those that come with hpd]
+    #[arg(value_name = "DIR|NAME|ID")]
+    model: Option<String>,
     /// Branch, tag or commit of a Hugging Face id
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", requires = "model")]
     revision: Option<String>,
     /// Folder to write
     #[arg(long, short, value_name = "DIR")]
@@ -28,6 +29,11 @@ pub(crate) struct Arguments {
     /// Store the weights in 8 bits: a quarter of the size, for hpd alone
     #[arg(long)]
     int8: bool,
+    /// Project the model, a teacher, as this run projected it, into the space of the run's students: documents may
+    /// then be embedded by the teacher and queries by a student
+    #[cfg(feature = "distill")]
+    #[arg(long, value_name = "STUDENT.run", conflicts_with = "int8")]
+    project: Option<PathBuf>,
     /// Replace the output folder if it is there
     #[arg(long)]
     overwrite: bool,
@@ -43,12 +49,14 @@ Examples:
   hpd export Xuandong/HPD-MiniLM-F128 --output hpd-minilm
   hpd export old-model --output new-model --overwrite
   hpd export student --int8 --output student-int8
-  hpd export student-int8 --output student-again";
+  hpd export student-int8 --output student-again
+  hpd export --output for-python
+  hpd export teacher --project student.run --output teacher-128";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
-    let source = model_folder(&arguments.model, arguments.revision.as_deref(), terminal)?;
-    let write = if arguments.int8 { quantize } else { convert };
-    let conversion = write(&source, &arguments.output, arguments.overwrite)?;
+    let Arguments { model, revision, .. } = arguments;
+    let source = FoundModel::find(model.as_deref(), revision.as_deref(), terminal)?.folder;
+    let conversion = arguments.write(&source)?;
     let bytes = inspect::size_of_folder(&arguments.output)?;
     terminal.print(&if terminal.json {
         to_json(&conversion, bytes)
@@ -56,6 +64,17 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
         to_text(&conversion, bytes, arguments)
     })?;
     Ok(Answer::Yes)
+}
+
+impl Arguments {
+    fn write(&self, source: &Path) -> Result<Conversion> {
+        #[cfg(feature = "distill")]
+        if let Some(run) = &self.project {
+            return hpd_distill::projected::export(source, run, &self.output, self.overwrite);
+        }
+        let write = if self.int8 { quantize } else { convert };
+        write(source, &self.output, self.overwrite)
+    }
 }
 
 fn to_text(conversion: &Conversion, bytes: u64, arguments: &Arguments) -> String {

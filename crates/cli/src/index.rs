@@ -68,6 +68,7 @@ here, not those the store had.";
 
 const CREATE_HELP: &str = "\
 Examples:
+  hpd index create --store notes.hpd --input notes.jsonl
   hpd index create --store notes.hpd --model student --input notes.jsonl
   hpd index create --store notes.hpd --model sentence-transformers/all-MiniLM-L6-v2
 

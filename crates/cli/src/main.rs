@@ -6,6 +6,7 @@
 mod arguments;
 mod bench;
 mod columns;
+mod dedupe;
 #[cfg(feature = "distill")]
 mod distill;
 mod embed;
@@ -14,7 +15,9 @@ mod export;
 mod generate;
 mod index;
 mod inspect;
+mod models;
 mod search;
+mod similar;
 mod store_encoder;
 mod terminal;
 
@@ -61,6 +64,8 @@ fn run(Arguments { global, verb }: &Arguments, terminal: &Terminal) -> Result<An
         Verb::Embed(arguments) => embed::run(arguments, terminal),
         Verb::Index(arguments) => index::run(arguments, terminal),
         Verb::Search(arguments) => search::run(arguments, terminal),
+        Verb::Similar(arguments) => similar::run(arguments, terminal),
+        Verb::Dedupe(arguments) => dedupe::run(arguments, terminal),
         Verb::Inspect(arguments) => inspect::run(arguments, terminal),
         Verb::Bench(arguments) => bench::run(arguments, &global.threads, terminal),
         Verb::Export(arguments) => export::run(arguments, terminal),

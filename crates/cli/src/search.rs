@@ -68,7 +68,7 @@ Types are strict: 1 never equals '1'. An array matches when one of its elements 
 
 Scores and their order are exact whatever --exactness says; it tells how many hits may be missing:
   exact  none, by proof; reads one byte a number of every document
-  high   one or two in a thousand of the best ten; reads one bit a number
+  high   a few in a thousand of the best ten; reads one bit a number
   fast   a few in a hundred; looks less closely at what comes near
 Stores of up to 20000 documents are always searched exactly.
 
@@ -80,7 +80,8 @@ Exit status: 0 there are hits, 1 there are none, 2 error.";
 struct JsonHit<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     query_id: Option<&'a str>,
-    query: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<&'a str>,
     rank: usize,
     score: f32,
     id: &'a str,
@@ -148,7 +149,7 @@ fn queries(arguments: &Arguments) -> Result<Box<dyn Iterator<Item = Result<Recor
 
 fn print(query: &Record, hits: &[Hit], arguments: &Arguments, terminal: &Terminal) -> Result<()> {
     if terminal.json {
-        return print_json(query, hits, terminal);
+        return print_json(query.id.as_deref(), Some(&query.text), hits, terminal);
     }
     if arguments.queries.is_some() {
         terminal.print(&format!("{}:", one_line(&query.text)))?;
@@ -159,7 +160,8 @@ fn print(query: &Record, hits: &[Hit], arguments: &Arguments, terminal: &Termina
     print_table(hits, terminal)
 }
 
-fn print_table(hits: &[Hit], terminal: &Terminal) -> Result<()> {
+/// Hits as an aligned table.
+pub(crate) fn print_table(hits: &[Hit], terminal: &Terminal) -> Result<()> {
     let ids: Vec<String> = hits.iter().map(|hit| cut(&one_line(&hit.id), LONGEST_ID)).collect();
     let id_width = ids.iter().map(|id| id.width()).max().unwrap_or(0).max("id".len());
     terminal.print(&format!("rank   score  {}  text", padded("id", id_width)))?;
@@ -171,17 +173,16 @@ fn print_table(hits: &[Hit], terminal: &Terminal) -> Result<()> {
     Ok(())
 }
 
-fn print_json(query: &Record, hits: &[Hit], terminal: &Terminal) -> Result<()> {
+/// Hits as lines of JSON, with what was asked where there are words for it.
+pub(crate) fn print_json(
+    query_id: Option<&str>,
+    query: Option<&str>,
+    hits: &[Hit],
+    terminal: &Terminal,
+) -> Result<()> {
     for (rank, hit) in (1..).zip(hits) {
-        let line = JsonHit {
-            query_id: query.id.as_deref(),
-            query: &query.text,
-            rank,
-            score: hit.score,
-            id: &hit.id,
-            text: &hit.text,
-            metadata: &hit.metadata,
-        };
+        let Hit { score, id, text, metadata } = hit;
+        let line = JsonHit { query_id, query, rank, score: *score, id, text, metadata };
         let line = serde_json::to_string(&line)
             .map_err(|e| Error::input(format!("cannot print `{}`", hit.id)).caused_by(e))?;
         terminal.print(&line)?;

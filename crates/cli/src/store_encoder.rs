@@ -11,6 +11,7 @@ use hpd_files::{Error, ErrorKind, Progress, Result};
 use hpd_index::{Store, StoreModel, StoreSettings};
 
 use crate::arguments::ModelArguments;
+use crate::models::FoundModel;
 
 /// A store and, if need be, another model than the one it remembers.
 #[derive(Args, Debug)]
@@ -18,8 +19,9 @@ pub(crate) struct StoreArguments {
     /// Folder of the store
     #[arg(long, short, value_name = "DIR")]
     pub(crate) store: std::path::PathBuf,
-    /// Model folder or Hugging Face id [default: the model that the store remembers]
-    #[arg(long, short, value_name = "DIR|ID")]
+    /// Model folder, name of a model that comes with hpd, or Hugging Face id [default: the model that the store
+    /// remembers]
+    #[arg(long, short, value_name = "DIR|NAME|ID")]
     model: Option<String>,
     /// Branch, tag or commit of a Hugging Face id
     #[arg(long, value_name = "REVISION", requires = "model")]
@@ -44,9 +46,10 @@ impl StoreEncoder {
         document_prompt: Option<String>,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let opened = model.open(progress)?;
+        let found = model.find(progress)?;
+        let opened = model.open(&found)?;
         let settings = StoreSettings {
-            model: described(&opened, &model.model, model.revision.clone()),
+            model: described(&opened, &found, model.revision.clone()),
             query_prompt,
             document_prompt,
             max_seq_length: model.max_seq_length,
@@ -67,16 +70,20 @@ impl StoreEncoder {
             None => (remembered.name.clone(), remembered.revision.clone()),
         };
         let model = ModelArguments {
-            model: name,
+            model: Some(name),
             revision,
             max_seq_length: settings.max_seq_length,
             arithmetic: arguments.arithmetic,
         };
-        let opened = model.open(progress).map_err(|error| match arguments.model {
+        let open = || {
+            let found = model.find(progress)?;
+            model.open(&found).map(|opened| (found, opened))
+        };
+        let (found, opened) = open().map_err(|error| match arguments.model {
             Some(_) => error,
             None => not_where_it_was(remembered, error),
         })?;
-        let used = described(&opened, &model.model, model.revision);
+        let used = described(&opened, &found, model.revision.clone());
         store.check_space(&used)?;
         let settings = StoreSettings { model: used, ..settings.clone() };
         Ok(Self { model: opened, settings, truncated: 0 })
@@ -113,10 +120,10 @@ impl StoreEncoder {
     }
 }
 
-fn described(model: &Model, name: &str, revision: Option<String>) -> StoreModel {
+fn described(model: &Model, found: &FoundModel, revision: Option<String>) -> StoreModel {
     let identity = model.identity();
     StoreModel {
-        name: findable(name),
+        name: found.lasting_name(),
         revision,
         weights: identity.weights.clone(),
         space: identity.space.clone(),
@@ -124,16 +131,10 @@ fn described(model: &Model, name: &str, revision: Option<String>) -> StoreModel 
     }
 }
 
-/// A folder's name that holds from every working directory; an id stays as it is.
-fn findable(name: &str) -> String {
-    match std::path::absolute(name) {
-        Ok(path) if path.is_dir() => path.to_string_lossy().into_owned(),
-        _ => name.to_owned(),
-    }
-}
-
 fn not_where_it_was(remembered: &StoreModel, error: Error) -> Error {
-    if error.kind() == ErrorKind::Network || Path::new(&remembered.name).exists() {
+    // A name without an organisation was more likely of a model that came with hpd.
+    let is_of_the_hub = error.kind() == ErrorKind::Network && remembered.name.contains('/');
+    if is_of_the_hub || Path::new(&remembered.name).exists() {
         return error;
     }
     Error::model(format!("cannot open `{}`, the model that the store remembers", remembered.name))

@@ -33,6 +33,7 @@ fn workplace() -> (TempDir, PathBuf) {
     write_sts(&path.join("sts"), "toy_dev.tsv");
     write_sts(&path.join("sts"), "stsb_test.tsv");
     write_retrieval(&path.join("retrieval/small"));
+    write_labelled(&path.join("classify/toy"));
     let sentences: Vec<String> =
         (0..60).map(|i| format!("{} w{}", TEXTS[i % TEXTS.len()], 40 + 2 * i)).collect();
     fs::write(path.join("sentences.txt"), sentences.join("\n")).unwrap();
@@ -62,6 +63,15 @@ fn write_retrieval(folder: &Path) {
     fs::write(folder.join("queries.jsonl"), texts("q")).unwrap();
     let judgements = format!("query-id\tcorpus-id\tscore\n{judgements}");
     fs::write(folder.join("qrels/test.tsv"), judgements).unwrap();
+}
+
+/// Each text is of one of two labels, and each occurs in both parts; a third label has no training text.
+fn write_labelled(folder: &Path) {
+    let line = |i: usize| format!("{}\t{}\n", ["even", "odd"][i % 2], TEXTS[i]);
+    let lines: String = (0..TEXTS.len()).map(line).collect();
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("train.tsv"), format!("label\ttext\n{lines}")).unwrap();
+    fs::write(folder.join("test.tsv"), format!("label\ttext\n{lines}neither\tw1\n")).unwrap();
 }
 
 fn evaluate(folder: &Path, arguments: &str) -> Output {
@@ -109,6 +119,35 @@ fn the_table_has_a_row_for_each_model_and_names_the_sets_of_every_mean() {
     assert_eq!((rows("teacher"), rows("teacher + PCA-8"), rows("student")), (8, 4, 8), "{table}");
     assert!(table.contains("mean of stsb, toy\n") && table.contains("mean of small\n"), "{table}");
     assert!(!table.contains("toy_dev"), "{table}");
+}
+
+#[test]
+fn labels_are_read_off_the_vectors_of_every_variant() {
+    let (_folder, path) = workplace();
+    let sets = "--classify classify --dimensions 16,32 --output results.json";
+    let output = succeed(&path, &format!("--model teacher {sets}"));
+    let table = stdout(&output);
+    let rows = |name: &str| table.lines().filter(|line| line.starts_with(name)).count();
+    // Accuracy and F1 of the probe, accuracy of the neighbours.
+    assert_eq!((rows("teacher first 16"), rows("teacher")), (3, 6), "{table}");
+    let note = stderr(&output);
+    assert!(
+        note.contains("toy: 1 test texts were left out: `neither` is not in training"),
+        "{note}"
+    );
+    let task = &read_json(&path.join("results.json"))["models"][1]["tasks"][0];
+    assert_eq!((&task["task_name"], &task["task_type"]), (&"toy".into(), &"Classification".into()));
+    let scores = &task["scores"]["test"][0];
+    assert_eq!(scores["main_score"], scores["accuracy"]);
+    assert_eq!((&scores["test_texts"], &scores["unseen"]["neither"]), (&8.into(), &1.into()));
+    assert!(scores["accuracy"].as_f64().unwrap() > 0.5, "{scores}");
+    fs::write(path.join("classify/toy/train.tsv"), "label\ttext\n\tw1\n").unwrap();
+    refuse(&path, "--model teacher --classify classify", "train.tsv` line 2: a text has no label");
+    refuse(
+        &path,
+        "--model teacher --classify sts",
+        "no task in `sts`: expected a folder with `train.tsv`",
+    );
 }
 
 #[test]
@@ -182,6 +221,7 @@ fn the_same_call_gives_the_same_scores_at_any_number_of_threads() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hpd"));
         command.current_dir(&path).args(["evaluate", "--json", "--threads", threads]);
         command.args(["--model", "student", "--sts", "sts", "--retrieval", "retrieval"]);
+        command.args(["--classify", "classify"]);
         let results: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
         let tasks = results["models"][0]["tasks"].as_array().unwrap().clone();
         tasks.iter().map(|task| task["scores"].clone()).collect::<Vec<_>>()

@@ -420,7 +420,7 @@ fn other_things_are_told_for_what_they_are() {
     );
 
     fs::create_dir(shop.path("student.run")).unwrap();
-    shop.write("student.run/run.json", br#"{"status": "running", "output": "student"}"#);
+    shop.write("student.run/run.json", br#"{"version": 1, "status": "running", "output": "student", "binding": {}, "results": null}"#);
     shop.write("student.run/metrics.jsonl", b"{\"step\": 1}\n{\"step\": 2, \"loss\": 0.5}\n{\"st");
     let run = inspected(&shop.name("student.run"));
     assert_eq!(
@@ -444,4 +444,31 @@ fn a_closed_pipe_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("hpd ends");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn neighbours_of_a_document_and_near_duplicates_are_found() {
+    let (shop, store) = notes();
+    let copies = br#"{"id": "copy", "text": "w1 w2 w3"}
+{"id": "second copy", "text": "w1 w2 w3"}"#;
+    add(&store, &shop.write("copies.jsonl", copies)).stdout();
+
+    let similar = hpd(&["similar", "--store", &store, "spider", "--limit", "2", "--json"]).stdout();
+    let hits: Vec<Value> =
+        similar.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<_> = hits.iter().map(|hit| hit["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["copy", "second copy"]);
+    assert!(hits[0].get("query").is_none() && hits[0]["rank"] == 1);
+    assert_refused(&hpd(&["similar", "--store", &store, "unheard"]), &["no document `unheard`"]);
+    let none = hpd(&["similar", "--store", &store, "spider", "--filter", "year = 3"]);
+    assert_eq!((none.0.status.code(), none.0.stdout.as_slice()), (Some(1), &b"no hits\n"[..]));
+
+    let groups = hpd(&["dedupe", "--store", &store, "--threshold", "0.999", "--json"]).stdout();
+    let group: Value = serde_json::from_str(groups.trim()).unwrap();
+    let documents = group["documents"].as_array().unwrap();
+    let ids: Vec<_> = documents.iter().map(|document| document["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["spider", "copy", "second copy"]);
+    let none = hpd(&["dedupe", "--store", &store, "--threshold", "1.5"]);
+    assert_eq!(none.0.status.code(), Some(1));
+    assert_refused(&hpd(&["dedupe", "--store", &store, "--threshold", "nan"]), &["no number"]);
 }

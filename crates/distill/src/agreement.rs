@@ -43,8 +43,12 @@ pub fn agreement(teacher: &Matrix, other: &Matrix, target: Option<&Matrix>) -> A
 
 /// Mean over rows of the cosine between a row and its counterpart.
 pub fn mean_cosine(rows: &Matrix, targets: &Matrix) -> f64 {
-    let cosines: f64 = (0..rows.len()).map(|i| cosine(rows.row(i), targets.row(i))).sum();
-    cosines / rows.len().max(1) as f64
+    cosines_to(rows, targets).iter().sum::<f64>() / rows.len().max(1) as f64
+}
+
+/// The cosine of each row to its counterpart; 0 where one of them is zero.
+pub fn cosines_to(rows: &Matrix, targets: &Matrix) -> Vec<f64> {
+    rows.rows().zip(targets.rows()).map(|(row, target)| cosine(row, target)).collect()
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {

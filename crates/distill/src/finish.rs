@@ -16,6 +16,7 @@ use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result};
 
 use crate::agreement::agreement;
+use crate::beginning::DevSts;
 use crate::card::{
     Card, DataFacts, ProjectionFacts, Results, Speed, StudentBody, StudentFacts, TeacherFacts,
     TrainingFacts,
@@ -29,7 +30,6 @@ use crate::sentences::Sentences;
 use crate::shards::{TeacherCard, TeacherVectors};
 use crate::start::Start;
 use crate::student::{HEAD_BIAS, HEAD_WEIGHT};
-use crate::teacher::Teacher;
 use crate::train::Outcome;
 
 /// What a run works with.
@@ -47,6 +47,8 @@ pub(crate) struct Finish<'a> {
     pub(crate) start: &'a Start,
     pub(crate) card: &'a TeacherCard,
     pub(crate) outcome: &'a Outcome,
+    /// What the teacher reached on the scored pairs, measured when the run began.
+    pub(crate) judged: Option<&'a DevSts>,
     pub(crate) seconds: f64,
     pub(crate) material: Material<'a>,
 }
@@ -72,12 +74,7 @@ impl Finish<'_> {
     }
 
     /// Writes the student to `trial`, opens it and sets it beside the teacher and the teacher's projection.
-    pub(crate) fn score(
-        &self,
-        teacher: &Teacher,
-        trial: &Path,
-        progress: &dyn Progress,
-    ) -> Result<Scores> {
+    pub(crate) fn score(&self, trial: &Path, progress: &dyn Progress) -> Result<Scores> {
         self.export(trial, None, true)?;
         let student = Model::open(trial)?;
         let sentences = self.material.sentences;
@@ -90,7 +87,8 @@ impl Finish<'_> {
 
         let full = self.material.vectors.gather(sentences.held_back());
         let projected = self.material.pca.project(&full, self.recipe().center)?;
-        let [teacher_sts, pca_sts] = self.teacher_sts(teacher)?;
+        let teacher_sts = self.judged.and_then(|judged| judged.teacher);
+        let pca_sts = self.judged.and_then(|judged| judged.projected);
         let student_sts = self.student_sts(&student)?;
         let line = |name: &str, rows: &Matrix, target: Option<&Matrix>, dev_sts| Row {
             name: name.to_owned(),
@@ -116,15 +114,6 @@ impl Finish<'_> {
 
     fn recipe(&self) -> &Recipe {
         &self.settings.recipe
-    }
-
-    /// Spearman on the scored pairs of the teacher and of its projection.
-    fn teacher_sts(&self, teacher: &Teacher) -> Result<[Option<f64>; 2]> {
-        let Some(pairs) = self.material.pairs else { return Ok([None; 2]) };
-        let texts: Vec<&str> = pairs.sentences.iter().map(String::as_str).collect();
-        let Some(full) = teacher.vectors_of(&texts)? else { return Ok([None; 2]) };
-        let projected = self.material.pca.project(&full, self.recipe().center)?;
-        Ok([spearman(Some(pairs), &full), spearman(Some(pairs), &projected)])
     }
 
     fn student_sts(&self, student: &Model) -> Result<Option<f64>> {
@@ -234,7 +223,9 @@ impl Finish<'_> {
         let dim = self.material.vectors.dim();
         match &self.settings.teacher {
             TeacherArgument::Model { folder, name, .. } => {
-                let id = (!Path::new(name).exists()).then_some(name.as_str());
+                // A bare name is a folder's or of a model that comes with hpd.
+                let is_id = name.contains('/') && !Path::new(name).exists();
+                let id = is_id.then_some(name.as_str());
                 export::teacher_facts(folder, id, dim)
             }
             _ => {
@@ -273,7 +264,9 @@ impl Finish<'_> {
             |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let files = sentences.files().iter();
         DataFacts {
-            sources: files.map(|file| (source(&file.path), file.kept)).collect(),
+            sources: files
+                .map(|file| (source(&file.path), file.kept - file.beyond_limit))
+                .collect(),
             sentences: sentences.len(),
         }
     }

@@ -82,16 +82,15 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
     recipe.validate()?;
     let start = settings.start()?;
     let sentences = settings.read_sentences(progress)?;
-    let rows: Vec<usize> =
-        (0..recipe.epochs).map(|epoch| sentences.epoch(epoch, recipe.seed).len()).collect();
-    let steps: usize = rows.iter().map(|count| count.div_ceil(recipe.batch_size)).sum();
+    let epochs = settings.epochs(&sentences);
+    let steps = settings.steps(&epochs);
     progress.stage("measuring", None);
     let (teacher_dim, teacher_rate) = teacher_speed(settings, &sentences)?;
     let student = fresh_student(recipe, &start, settings)?;
     let parameters: usize = student.tensors().iter().map(|tensor| tensor.data.len()).sum();
     let step_seconds = step_seconds(recipe, &start, &student, &sentences, teacher_dim)?;
     Ok(Plan {
-        sentences: rows.first().copied().unwrap_or(0),
+        sentences: epochs.first().copied().unwrap_or(0),
         held_back: sentences.held_back().len(),
         steps,
         teacher_bytes: 2 * (sentences.len() * teacher_dim) as u64,

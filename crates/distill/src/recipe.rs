@@ -32,7 +32,7 @@ pub struct Recipe {
     pub center: Center,
     /// Teacher vectors the PCA is fitted on, drawn at random (40000, 40000); all if there are fewer.
     pub pca_rows: usize,
-    /// Tokens a training sentence is cut to, special ones included where there are any (96, 512): attention's cost
+    /// Tokens a training sentence is cut to, special ones included where there are any (128, 512): attention's cost
     /// grows with its square.
     pub max_tokens: usize,
     /// Longer training sentences are left out, in characters; 0 keeps all (0, 256).
@@ -45,7 +45,7 @@ pub struct Recipe {
     pub embeddings: Embeddings,
     /// Sentences a step (128, 256).
     pub batch_size: usize,
-    /// How sentences come together in a batch (`length_buckets`, `windows`).
+    /// How sentences come together in a batch (`topics`, `windows`).
     pub order: Order,
     /// Sentences of one topic that meet in a batch when the order is `topics` (16, 16).
     pub topic_group: usize,
@@ -168,7 +168,7 @@ pub struct LossRecipe {
     pub cosine: f64,
     /// Of the squared error, mean over batch and numbers (0, 1).
     pub mse: f64,
-    /// Of KL(teacher ‖ student) over each sentence's neighbours in the batch (0.3, 0); the full-width teacher is
+    /// Of KL(teacher ‖ student) over each sentence's neighbours in the batch (0.1, 0); the full-width teacher is
     /// asked, so this sees what PCA lost.
     pub relational: f64,
     /// What cosines are divided by before the softmax over neighbours (0.05, -).
@@ -201,7 +201,7 @@ pub struct OptimizerRecipe {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleRecipe {
-    /// The highest rate (3e-4, 1e-4).
+    /// The highest rate (6e-4, 1e-4).
     pub learning_rate: f64,
     /// Share of all steps spent going up (0.05, 0); not together with `warmup_steps`.
     pub warmup_ratio: f64,

@@ -10,12 +10,13 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use hpd_encoder::{EncodeOptions, Model, OpenOptions};
+use hpd_encoder::{EncodeOptions, Model, OpenOptions, Tokens};
 use hpd_eval::sts::{self, Pairs};
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result, atomic};
 use serde_json::{Map, Value, json};
 
+use crate::beginning::{Beginning, DevSts as Judged, HeldBack, TokenCounts};
 use crate::endpoint::{EndpointOptions, key_from_environment};
 use crate::finish::{Finish, Material};
 use crate::pca::Pca;
@@ -25,6 +26,7 @@ use crate::scores::Scores;
 use crate::sentences::{SentenceFile, SentenceOptions, Sentences};
 use crate::shards::{TeacherCard, TeacherVectors};
 use crate::start::{Start, StudentStart};
+use crate::student::Student;
 use crate::teacher::{Teacher, TeacherKind};
 use crate::train::{self, DevSts, Outcome, TrainingData};
 
@@ -152,14 +154,30 @@ impl Settings {
         Ok(start)
     }
 
-    pub(crate) fn read_sentences(&self, progress: &dyn Progress) -> Result<Sentences> {
+    /// How sentences are read, with what the recipe says of it.
+    fn resolved_options(&self) -> SentenceOptions {
         let recipe = &self.recipe;
         let mut options = self.sentence_options.clone();
         options.seed = recipe.seed;
         if recipe.max_characters > 0 {
             options.max_characters = options.max_characters.min(recipe.max_characters);
         }
-        let sentences = Sentences::read(&self.sentences, &options, progress)?;
+        options
+    }
+
+    /// Sentences that each epoch sees.
+    pub(crate) fn epochs(&self, sentences: &Sentences) -> Vec<usize> {
+        let seed = self.recipe.seed;
+        (0..self.recipe.epochs).map(|epoch| sentences.epoch(epoch, seed).len()).collect()
+    }
+
+    /// Steps over all epochs, of so many sentences each.
+    pub(crate) fn steps(&self, epochs: &[usize]) -> usize {
+        epochs.iter().map(|count| count.div_ceil(self.recipe.batch_size)).sum()
+    }
+
+    pub(crate) fn read_sentences(&self, progress: &dyn Progress) -> Result<Sentences> {
+        let sentences = Sentences::read(&self.sentences, &self.resolved_options(), progress)?;
         for file in sentences.files() {
             progress.note(&file.to_string());
         }
@@ -195,13 +213,28 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let pairs = settings.dev_sts.as_deref().map(sts::read).transpose()?;
     let material =
         Material { sentences: &sentences, vectors: &vectors, pca: &pca, pairs: pairs.as_ref() };
+    let lesson = Lesson {
+        tokens: start.tokenize(&sentences, recipe, progress)?,
+        pair_tokens: start.tokenize_pairs(pairs.as_ref(), recipe)?,
+        longest: start.tokenizer(recipe)?.max_tokens(),
+    };
+    let device = settings.device.open()?;
+    let student = start.student(recipe, &pca, &lesson.tokens, &device, progress)?;
+    let judged = begin(settings, &teacher, &student, &lesson, &material, &folder, progress)?;
     let began = Instant::now();
-    let outcome = train_student(settings, &start, &material, &binding, &folder, progress)?;
+    let outcome = train_student(recipe, student, &lesson, &material, &binding, &folder, progress)?;
     let seconds = began.elapsed().as_secs_f64();
 
-    let finish =
-        Finish { settings, start: &start, card: &card, outcome: &outcome, seconds, material };
-    let scores = finish.score(&teacher, &folder.place("student"), progress)?;
+    let finish = Finish {
+        settings,
+        start: &start,
+        card: &card,
+        outcome: &outcome,
+        judged: judged.as_ref(),
+        seconds,
+        material,
+    };
+    let scores = finish.score(&folder.place("student"), progress)?;
     finish.export(&settings.output, Some(&scores), settings.overwrite || settings.resume)?;
     folder.finish(&binding, json!(scores))?;
     Ok(scores)
@@ -241,34 +274,101 @@ fn fit_pca(
     Ok(pca.of(card.fingerprint.clone(), sentences.fingerprint()))
 }
 
-/// Lays the training data out, makes the student and trains it.
-fn train_student(
+/// All texts as the student reads them.
+struct Lesson {
+    tokens: Tokens,
+    pair_tokens: Option<Tokens>,
+    /// Tokens at which they were cut.
+    longest: usize,
+}
+
+/// Writes down what the run begins with, or reads it where that was done before the same development pairs. Gives
+/// the scores on those pairs.
+fn begin(
     settings: &Settings,
-    start: &Start,
+    teacher: &Teacher,
+    student: &Student,
+    lesson: &Lesson,
+    material: &Material<'_>,
+    folder: &RunFolder,
+    progress: &dyn Progress,
+) -> Result<Option<Judged>> {
+    let Material { sentences, vectors, pairs, .. } = *material;
+    let mut judged = match (&settings.dev_sts, pairs) {
+        (Some(file), Some(pairs)) => Some(Judged::of(file, pairs)?),
+        _ => None,
+    };
+    if let Some((earlier, _)) = Beginning::read(folder.path())? {
+        let names = |judged: &Option<Judged>| judged.as_ref().map(|sts| sts.fingerprint.clone());
+        if names(&earlier.dev_sts) == names(&judged) {
+            return Ok(earlier.dev_sts);
+        }
+    }
+    progress.stage("measuring the start", None);
+    if let (Some(judged), Some(pairs), Some(tokens)) = (&mut judged, pairs, &lesson.pair_tokens) {
+        [judged.teacher, judged.projected] = teacher_sts(settings, teacher, material, pairs)?;
+        judged.score_start(student, tokens, pairs);
+    }
+    let counts = TokenCounts {
+        sentences: lesson.tokens.len(),
+        tokens: lesson.tokens.ids.len(),
+        unknown: lesson.tokens.unknown,
+        truncated: lesson.tokens.truncated,
+        max_tokens: lesson.longest,
+    };
+    let steps = settings.steps(&settings.epochs(sentences));
+    let beginning = Beginning::new(
+        teacher.card(sentences),
+        sentences,
+        settings.resolved_options(),
+        [steps, settings.recipe.batch_size],
+        counts,
+        judged.clone(),
+    );
+    let full = vectors.gather(sentences.held_back());
+    let held_back = HeldBack::of(&lesson.tokens, sentences.held_back(), full, student);
+    beginning.save(folder.path(), &held_back)?;
+    Ok(judged)
+}
+
+/// Spearman on the scored pairs of the teacher and of its projection.
+fn teacher_sts(
+    settings: &Settings,
+    teacher: &Teacher,
+    material: &Material<'_>,
+    pairs: &Pairs,
+) -> Result<[Option<f64>; 2]> {
+    let texts: Vec<&str> = pairs.sentences.iter().map(String::as_str).collect();
+    let Some(full) = teacher.vectors_of(&texts)? else { return Ok([None; 2]) };
+    let projected = material.pca.project(&full, settings.recipe.center)?;
+    Ok([spearman(Some(pairs), &full), spearman(Some(pairs), &projected)])
+}
+
+/// Lays the training data out and trains.
+fn train_student(
+    recipe: &Recipe,
+    student: Student,
+    lesson: &Lesson,
     material: &Material<'_>,
     binding: &Map<String, Value>,
     folder: &RunFolder,
     progress: &dyn Progress,
 ) -> Result<Outcome> {
     let Material { sentences, vectors, pca, pairs } = *material;
-    let recipe = &settings.recipe;
-    let tokens = start.tokenize(sentences, recipe, progress)?;
-    let pair_tokens = start.tokenize_pairs(pairs, recipe)?;
     let spearman = |vectors: &Matrix| spearman(pairs, vectors).unwrap_or(0.0) * 100.0;
     let data = TrainingData {
-        tokens: &tokens,
+        tokens: &lesson.tokens,
         teacher: &|row, numbers: &mut [f32]| vectors.copy_row(row, numbers),
         components: &pca.components().data,
         mean: &pca.mean(),
         epoch: &|epoch| sentences.epoch(epoch, recipe.seed),
         held_back: sentences.held_back(),
-        dev_sts: pair_tokens.as_ref().map(|tokens| DevSts { tokens, spearman: &spearman }),
+        dev_sts: lesson.pair_tokens.as_ref().map(|tokens| DevSts { tokens, spearman: &spearman }),
         fingerprints: binding
             .iter()
             .map(|(name, value)| (name.clone(), value.to_string()))
             .collect(),
     };
-    let student = start.student(recipe, pca, &tokens, &settings.device.open()?, progress)?;
     train::train(recipe, student, &data, folder.path(), progress)
 }
 

@@ -6,8 +6,11 @@
 //!   run.json             what the run was started with and how far it has come
 //!   recipe.toml          the resolved recipe
 //!   pca.safetensors      the projection, when fitted
+//!   beginning.json       what it began with: teacher, files, token counts, held-back sentences
+//!   held_back.safetensors  those sentences as the teacher and the student at its start see them
 //!   metrics.jsonl        one line a logged step
-//!   checkpoint/          last and best weights
+//!   last.safetensors     the last checkpoint
+//!   best.safetensors     the best student so far
 //!   teacher/             teacher vectors, unless they are kept elsewhere
 //! ```
 //!

@@ -40,29 +40,7 @@ pub struct Scores {
 
 impl fmt::Display for Scores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "on {} held-back sentences, compared with the teacher (×100):",
-            self.held_back
-        )?;
-        writeln!(
-            f,
-            "{:<16}{:>6}{:>14}{:>12}{:>20}{:>10}",
-            "", "dim", "similarities", "neighbours", "cosine to target", "dev STS"
-        )?;
-        for row in &self.rows {
-            let held_back = row.held_back;
-            writeln!(
-                f,
-                "{:<16}{:>6}{:>14}{:>12}{:>20}{:>10}",
-                row.name,
-                row.dim,
-                hundred(held_back.map(|agreement| agreement.spearman)),
-                hundred(held_back.map(|agreement| agreement.recall_at_10)),
-                hundred(held_back.and_then(|agreement| agreement.cosine)),
-                hundred(row.dev_sts),
-            )?;
-        }
+        write!(f, "{}", table(self.held_back, &self.rows))?;
         writeln!(
             f,
             "{} steps in {:.0} s, {:.0} sentences/s",
@@ -70,6 +48,29 @@ impl fmt::Display for Scores {
         )?;
         write!(f, "student: {}", self.output)
     }
+}
+
+/// The rows side by side, for people; `held_back` is how many sentences they were compared on.
+pub fn table(held_back: usize, rows: &[Row]) -> String {
+    let mut table =
+        format!("on {held_back} held-back sentences, compared with the teacher (×100):\n");
+    table += &line(["", "dim", "similarities", "neighbours", "cosine to target", "dev STS"]);
+    for row in rows {
+        let held_back = row.held_back;
+        table += &line([
+            &row.name,
+            &row.dim.to_string(),
+            &hundred(held_back.map(|agreement| agreement.spearman)),
+            &hundred(held_back.map(|agreement| agreement.recall_at_10)),
+            &hundred(held_back.and_then(|agreement| agreement.cosine)),
+            &hundred(row.dev_sts),
+        ]);
+    }
+    table
+}
+
+fn line([name, dim, similarities, neighbours, cosine, sts]: [&str; 6]) -> String {
+    format!("{name:<16}{dim:>6}{similarities:>14}{neighbours:>12}{cosine:>20}{sts:>10}\n")
 }
 
 /// A score as people read it, or a dash.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use hpd_files::fingerprint::Fingerprinter;
 use hpd_files::records::{RecordOptions, Records, Source};
 use hpd_files::{Error, Fingerprint, Progress, Result, interrupt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A file of sentences and how often an epoch sees them.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +57,7 @@ impl SentenceFile {
 const SHARE: u64 = 0x5a4e;
 
 /// What counts as a sentence and how many are taken.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SentenceOptions {
     /// Shorter sentences are left out; in characters, after cleaning.
     pub min_characters: usize,
@@ -90,7 +90,7 @@ impl Default for SentenceOptions {
 }
 
 /// What became of the records of one file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileReport {
     /// The file.
     pub path: PathBuf,
@@ -481,7 +481,7 @@ fn clean(text: &str, cleaned: &mut String) {
 }
 
 /// What two sentences must share to count as one.
-fn letters_and_digits(text: &str, letters: &mut String) {
+pub(crate) fn letters_and_digits(text: &str, letters: &mut String) {
     letters.clear();
     letters.extend(text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase));
 }

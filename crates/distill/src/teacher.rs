@@ -194,20 +194,11 @@ impl Teacher {
 
 impl ModelTeacher {
     fn card(&self) -> TeacherCard {
-        let length = self.model.max_seq_length();
-        let mut parts = vec![
-            self.model.identity().weights.clone(),
-            describe(self.model.folder()),
-            format!("{length} {:?}", self.options),
-        ];
-        // Caches of floats keep the name they had before there was a choice.
-        if self.model.arithmetic() != Arithmetic::Float32 {
-            parts.push(format!("{:?}", self.model.arithmetic()));
-        }
+        let Self { name, model, options } = self;
         TeacherCard {
-            prompt: Some(format!("{:?}", self.options.prompt)),
-            max_seq_length: Some(length),
-            ..TeacherCard::new("model", &self.name, &parts)
+            prompt: Some(format!("{:?}", options.prompt)),
+            max_seq_length: Some(model.max_seq_length()),
+            ..TeacherCard::new("model", name, &identity(model, model.arithmetic(), options))
         }
     }
 
@@ -225,6 +216,29 @@ impl ModelTeacher {
         }
         Ok((all, truncated))
     }
+}
+
+/// Whether vectors whose teacher has this fingerprint may be `model`'s, in whatever numbers it computed.
+pub(crate) fn could_have_made(model: &Model, fingerprint: &str) -> bool {
+    let options = EncodeOptions::default();
+    [Arithmetic::Float32, Arithmetic::Bfloat16, Arithmetic::Int8].into_iter().any(|arithmetic| {
+        TeacherCard::new("model", "", &identity(model, arithmetic, &options)).fingerprint
+            == fingerprint
+    })
+}
+
+/// All that a model's vectors depend on.
+fn identity(model: &Model, arithmetic: Arithmetic, options: &EncodeOptions) -> Vec<String> {
+    let mut parts = vec![
+        model.identity().weights.clone(),
+        describe(model.folder()),
+        format!("{} {options:?}", model.max_seq_length()),
+    ];
+    // Caches of floats keep the name they had before there was a choice.
+    if arithmetic != Arithmetic::Float32 {
+        parts.push(format!("{arithmetic:?}"));
+    }
+    parts
 }
 
 /// What the vectors depend on beside the tensors, without the place of the folder.

@@ -39,11 +39,12 @@ mod tests {
 
     #[test]
     fn sentences_that_point_the_same_way_share_a_topic() {
-        // Ten directions in a thousand sentences; row i points to i mod 10, at any length.
+        // Ten directions in a thousand sentences; row i points to i mod 10. Lengths are powers of two, so that
+        // the numbers of one direction are the same but for their exponents.
         let vectors = |rows: &[u32]| {
             let numbers = rows.iter().flat_map(|&row| {
                 let angle = (row % 10) as f32 * 0.6;
-                let length = 1.0 + row as f32;
+                let length = (1 << (row % 7)) as f32;
                 [length * angle.cos(), length * angle.sin()]
             });
             let data = TensorData::new(numbers.collect::<Vec<f32>>(), [rows.len(), 2]);

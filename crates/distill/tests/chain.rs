@@ -1,58 +1,19 @@
 //! The whole chain on a small teacher: what the trainer says of its student is what the exported folder does.
 #![expect(clippy::unwrap_used, reason = "a test's panic is its message")]
 
+mod support;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use hpd_distill::recipe::Recipe;
-use hpd_distill::run::{DeviceChoice, Settings, TeacherArgument, run};
+use hpd_distill::pca::Pca;
+use hpd_distill::projected;
+use hpd_distill::run::run;
 use hpd_distill::scores::Scores;
-use hpd_distill::sentences::{SentenceFile, SentenceOptions};
 use hpd_distill::start::StudentStart;
-use hpd_encoder::{Model, ModelType, OpenOptions};
+use hpd_encoder::{EncodeOptions, Model, ModelType};
 use hpd_files::Silent;
-
-fn teacher() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/encoder/bert_mean")
-}
-
-fn settings(folder: &Path, recipe: &str) -> Settings {
-    let words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
-    let sentence = |i: usize| {
-        let picked = (0..3 + i % 5).map(|k| words[(i * 7 + k * (3 + i % 4) + i / 10) % 10]);
-        picked.collect::<Vec<_>>().join(" ") + &format!(" {i}")
-    };
-    let path = folder.join("sentences.txt");
-    fs::write(&path, (0..400).map(|i| sentence(i) + "\n").collect::<String>()).unwrap();
-    let mut recipe_knobs = Recipe::load(recipe).unwrap();
-    for (key, value) in [
-        ("dim", "8"),
-        ("epochs", "2"),
-        ("batch_size", "32"),
-        ("evaluate_every", "5"),
-        ("max_tokens", "32"),
-    ] {
-        recipe_knobs.set(key, value).unwrap();
-    }
-    Settings {
-        teacher: TeacherArgument::Model {
-            folder: teacher(),
-            name: "bert".into(),
-            opening: OpenOptions::default(),
-        },
-        start: StudentStart::Layers(1),
-        sentences: vec![SentenceFile { path, weight: 1.0 }],
-        sentence_options: SentenceOptions { dev: 40, ..SentenceOptions::default() },
-        recipe: recipe_knobs,
-        recipe_name: recipe.to_owned(),
-        output: folder.join("student"),
-        teacher_cache: None,
-        dev_sts: None,
-        device: DeviceChoice::Cpu,
-        resume: false,
-        overwrite: false,
-    }
-}
+use support::{settings, teacher};
 
 /// The best cosine to the targets that the trainer saw on the held-back sentences.
 fn best_dev_cosine(folder: &Path) -> f64 {
@@ -153,4 +114,46 @@ fn more_dimensions_than_the_teacher_has_are_refused_before_anything_is_embedded(
     let error = run(&settings, &Silent).unwrap_err();
     assert!(error.to_string().contains("`--dim 4096` is more than"), "{error}");
     assert!(!folder.path().join("student.run/run.json").exists());
+}
+
+#[test]
+fn the_projected_teacher_gives_the_targets_and_shares_the_students_space() {
+    let folder = tempfile::tempdir().unwrap();
+    for center in ["none", "mean"] {
+        let mut settings = settings(folder.path(), "hpd");
+        settings.recipe.set("center", center).unwrap();
+        settings.recipe.set("epochs", "1").unwrap();
+        settings.overwrite = true;
+        run(&settings, &Silent).unwrap();
+        let run_folder = folder.path().join("student.run");
+        let output = folder.path().join(center);
+        projected::export(&teacher(), &run_folder, &output, false).unwrap();
+        let projected = Model::open(&output).unwrap();
+        let student = Model::open(&folder.path().join("student")).unwrap();
+        assert_eq!(projected.identity().space, student.identity().space);
+
+        let texts = ["three four five", "nine", "two words that are rare"];
+        let full =
+            Model::open(&teacher()).unwrap().encode(&texts, &EncodeOptions::default()).unwrap();
+        let pca = Pca::load(&run_folder.join("pca.safetensors")).unwrap();
+        let mut expected = pca.project(&full.rows, settings.recipe.center).unwrap();
+        for row in expected.data.chunks_exact_mut(8) {
+            let length = row.iter().map(|number| number * number).sum::<f32>().sqrt();
+            row.iter_mut().for_each(|number| *number /= length);
+        }
+        let found = projected.encode(&texts, &EncodeOptions::default()).unwrap().rows;
+        let apart = found.data.iter().zip(&expected.data).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-5);
+    }
+}
+
+#[test]
+fn another_model_than_the_teacher_is_not_projected() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&settings(folder.path(), "hpd"), &Silent).unwrap();
+    let student = folder.path().join("student");
+    let output = folder.path().join("projected");
+    let error = projected::export(&student, &folder.path().join("student.run"), &output, false);
+    assert!(error.unwrap_err().to_string().contains("another teacher"));
+    assert!(!output.exists());
 }

@@ -19,6 +19,13 @@ use crate::{
     weights,
 };
 
+/// Stands in the cards of folders in 8 bits, in front of how to use the model.
+const INT8_NOTE: &str = "\
+> **In 8 bits, for `hpd` alone.** `hpd export FOLDER --output DIR` turns this folder into one that sentence-transformers and
+> others open.
+
+";
+
 /// What was converted.
 #[derive(Clone, Debug)]
 pub struct Conversion {
@@ -39,7 +46,21 @@ pub struct Conversion {
 /// When `source` lacks something, is damaged or not supported, or `output` is there already and `replace` is
 /// off.
 pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Float32)
+    rewrite(source, output, replace, Storage::Float32, Vec::new(), None)
+}
+
+/// As [`convert`], with `more` behind the model's own head, which puts its vectors into `space`.
+///
+/// # Errors
+/// As [`convert`], and when `more` does not take what the model gives.
+pub fn extend(
+    source: &Path,
+    output: &Path,
+    replace: bool,
+    more: Vec<Module>,
+    space: String,
+) -> Result<Conversion> {
+    rewrite(source, output, replace, Storage::Float32, more, Some(space))
 }
 
 /// As [`convert`], with the words and the linear layers of the Transformer in 8 bits
@@ -48,10 +69,17 @@ pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion
 /// # Errors
 /// As [`convert`], and when `source` is in 8 bits already: a second rounding would only add to the first.
 pub fn quantize(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Int8)
+    rewrite(source, output, replace, Storage::Int8, Vec::new(), None)
 }
 
-fn rewrite(source: &Path, output: &Path, replace: bool, storage: Storage) -> Result<Conversion> {
+fn rewrite(
+    source: &Path,
+    output: &Path,
+    replace: bool,
+    storage: Storage,
+    more: Vec<Module>,
+    new_space: Option<String>,
+) -> Result<Conversion> {
     let folder = Folder::open(source)?;
     refuse_model2vec(&folder)?;
     if storage == Storage::Int8 && is_int8(&folder) {
@@ -61,16 +89,18 @@ fn rewrite(source: &Path, output: &Path, replace: bool, storage: Storage) -> Res
     let names = architectures::names(&folder.config.model_type);
     let (tensors, dropped) = encoder_tensors(names, read_tensors(&folder.transformer)?);
     let about = json::read_if_present(&source.join("hpd.json"))?;
+    let mut head: Vec<Module> = folder.head.iter().map(module).collect::<Result<_>>()?;
+    head.extend(more);
     let model = ModelFolder {
         encoder: encoder(&folder)?,
         tensors,
-        head: folder.head.iter().map(module).collect::<Result<_>>()?,
+        head,
         prompts: folder.prompts.clone(),
         default_prompt_name: folder.default_prompt_name.clone(),
         tokenizer_from: folder.transformer.clone(),
-        space: space(&folder, about.as_ref()),
+        space: new_space.or_else(|| space(&folder, about.as_ref())),
         about: about.unwrap_or_default(),
-        readme: readme(source)?,
+        readme: noted(readme(source)?, storage),
     };
     let unfinished = AtomicFolder::create(output, replace)?;
     let identity = model.write_into(unfinished.unfinished(), storage)?;
@@ -209,6 +239,16 @@ fn read_dense(dense: &DenseModule) -> Result<Dense> {
     Ok(Dense { in_features, out_features, weight, bias, activation })
 }
 
+/// What a card has to say besides, where other programs cannot open the folder. A note of an earlier storage goes.
+fn noted(readme: String, storage: Storage) -> String {
+    let readme = readme.replace(INT8_NOTE, "");
+    match (storage, readme.find("## Usage")) {
+        (Storage::Float32, _) => readme,
+        (Storage::Int8, Some(at)) => format!("{}{INT8_NOTE}{}", &readme[..at], &readme[at..]),
+        (Storage::Int8, None) => readme + INT8_NOTE,
+    }
+}
+
 /// The card goes along as it is; it tells licence and origin.
 fn readme(source: &Path) -> Result<String> {
     let path = source.join("README.md");
@@ -223,6 +263,16 @@ fn readme(source: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_card_says_of_8_bits_that_they_are_for_hpd_alone_and_forgets_it_with_them() {
+        let card = "# A model\n\n## Usage\n\nEverywhere.\n".to_owned();
+        let in_8_bits = noted(card.clone(), Storage::Int8);
+        assert!(in_8_bits.find("`hpd` alone") < in_8_bits.find("## Usage"), "{in_8_bits}");
+        assert_eq!(noted(in_8_bits.clone(), Storage::Int8), in_8_bits);
+        assert_eq!(noted(in_8_bits, Storage::Float32), card);
+        assert!(noted("no card".to_owned(), Storage::Int8).contains("`hpd` alone"));
+    }
 
     #[test]
     fn names_lose_the_class_they_were_trained_in() {

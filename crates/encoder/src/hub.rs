@@ -1,10 +1,10 @@
-//! From what people type after `--model` to a folder: a folder as it is, or a model of the Hugging Face hub.
+//! Models of the Hugging Face hub: from an id to a folder.
 //!
 //! Apart from opening a model, which knows folders only. The cache is the one that `huggingface_hub` uses, so
 //! a model fetched by Python is not fetched again, and the other way round. Fetching is compiled in by the
 //! feature `hub`; without it ids are refused by name.
 //!
-//! `argument ─place─> id ─cache─> snapshot folder`, and only if that is not whole: `─client─> files ─> cache`.
+//! `id ─cache─> snapshot folder`, and only if that is not whole: `─client─> files ─> cache`.
 //! It is a client of its own, a few requests on `ureq`: `hf-hub` 0.5 reads only two of the variables, sends
 //! the token on to the storage host and cannot stay off the network.
 
@@ -16,45 +16,29 @@ mod client;
 mod contents;
 mod settings;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hpd_files::{Error, Progress, Result};
 
 pub use settings::HubSettings;
 
-/// The folder that a model argument names, fetched from the hub if it has to be.
+/// The folder of a model of the hub, fetched if it has to be.
 ///
-/// An existing folder wins. What looks like a path (`./x`, `/x`, `a/b/c`) must exist. Anything else is a
-/// Hugging Face id, `name` or `organisation/name`, at branch, tag or commit `revision` (default `main`). A
-/// model that is whole in the cache is taken from there without a request, also when its branch has moved on.
+/// `id` is `name` or `organisation/name`, `revision` a branch, tag or commit (default `main`). A model that is whole
+/// in the cache is taken from there without a request, also when its branch has moved on.
 ///
 /// # Errors
-/// When the path does not exist, the id or revision is malformed or unknown, access is refused, or the
-/// network is needed and cannot be used.
-pub fn model_folder(
-    argument: &str,
+/// When the id or revision is malformed or unknown, access is refused, or the network is needed and cannot be
+/// used.
+pub fn snapshot(
+    id: &str,
     revision: Option<&str>,
     settings: &HubSettings,
     progress: &dyn Progress,
 ) -> Result<PathBuf> {
-    let path = Path::new(argument);
-    match (path.is_dir(), revision) {
-        (true, None) => return Ok(path.to_owned()),
-        (true, Some(_)) => {
-            return Err(Error::input(format!("`{argument}` is a folder and has no revisions"))
-                .hint("leave out `--revision`"));
-        }
-        (false, _) => {}
-    }
-    if path.exists() {
-        return Err(Error::input(format!("`{argument}` is a file, expected a model folder")));
-    }
-    if looks_like_a_path(argument) {
-        return Err(Error::input(format!("there is no folder `{argument}`")));
-    }
-    if !is_id(argument) {
+    if !is_id(id) {
         return Err(Error::input(format!(
-            "`{argument}` is neither a folder nor a Hugging Face id such as \
+            "`{id}` is neither a folder that is there nor a Hugging Face id such as \
              `sentence-transformers/all-MiniLM-L6-v2`"
         )));
     }
@@ -62,13 +46,7 @@ pub fn model_folder(
     if !is_revision(revision) {
         return Err(Error::input(format!("`{revision}` is not a branch, tag or commit")));
     }
-    fetch(argument, revision, settings, progress)
-}
-
-fn looks_like_a_path(argument: &str) -> bool {
-    argument.starts_with(['.', '/', '~'])
-        || argument.contains('\\')
-        || argument.matches('/').count() > 1
+    fetch(id, revision, settings, progress)
 }
 
 /// One or two names of letters, digits, `-`, `_` and `.`.
@@ -128,36 +106,18 @@ mod tests {
     use super::*;
     use hpd_files::Silent;
 
-    fn resolve(argument: &str, revision: Option<&str>) -> Result<PathBuf> {
+    fn resolve(id: &str, revision: Option<&str>) -> Result<PathBuf> {
         let cache = PathBuf::from("/nowhere");
         let settings = HubSettings { cache, offline: true, ..HubSettings::default() };
-        model_folder(argument, revision, &settings, &Silent)
+        snapshot(id, revision, &settings, &Silent)
     }
 
     #[test]
-    fn an_existing_folder_wins_and_has_no_revisions() {
-        assert_eq!(resolve("src", None).unwrap(), PathBuf::from("src"));
-        let error = resolve("src", Some("main")).unwrap_err();
-        assert!(error.to_string().contains("no revisions"), "{error}");
-        let error = resolve("Cargo.toml", None).unwrap_err();
-        assert!(error.to_string().contains("is a file"), "{error}");
-    }
-
-    #[test]
-    fn what_looks_like_a_path_must_exist() {
-        for path in
-            ["./missing", "/missing", "../missing", "a/b/missing", "~/missing", "a\\missing"]
+    fn what_is_malformed_is_refused_before_any_request() {
+        for id in ["", "a b", "org/", "org/na--me", "org/na..me", "-x", "http:x", "größe", "a/b/c"]
         {
-            let error = resolve(path, None).unwrap_err();
-            assert!(error.to_string().starts_with("there is no folder"), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_is_neither_is_refused_before_any_request() {
-        for argument in ["", "a b", "org/", "org/na--me", "org/na..me", "-x", "http:x", "größe"] {
-            let error = resolve(argument, None).unwrap_err();
-            assert!(error.to_string().contains("neither a folder nor"), "{error}");
+            let error = resolve(id, None).unwrap_err();
+            assert!(error.to_string().contains("nor a Hugging Face id"), "{error}");
         }
         for revision in ["", "../../etc", "a//b", "a b", ".hidden", "a?b"] {
             let error = resolve("org/name", Some(revision)).unwrap_err();

@@ -359,10 +359,14 @@ fn write_tensors(root: &Path, name: &str, tensors: &[StoredTensor<'_>]) -> Resul
     // transformers refuses weights that do not say which framework they are laid out for.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let named = tensors.iter().map(|tensor| (&tensor.name, tensor));
+    // The crate leaves files that only their owner may read; a model is like any other file.
+    let permissions = fs::write(&path, []).and_then(|()| fs::metadata(&path));
+    let permissions = permissions.map_err(|e| Error::io("write", &path, e))?.permissions();
     safetensors::serialize_to_file(named, Some(metadata), &path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(error) => Error::io("write", &path, error),
         error => Error::model(format!("cannot write `{}`", path.display())).caused_by(error),
-    })
+    })?;
+    fs::set_permissions(&path, permissions).map_err(|e| Error::io("write", &path, e))
 }
 
 fn write_json(root: &Path, name: &str, value: &Value) -> Result<()> {
@@ -462,6 +466,8 @@ mod tests {
         let identity = model(dir.path()).write(&output, false).unwrap();
 
         assert!(FILES.iter().all(|name| output.join(name).is_file()));
+        let permissions = |name| fs::metadata(output.join(name)).unwrap().permissions();
+        assert_eq!(permissions("model.safetensors"), permissions("config.json"));
         assert!(output.join("3_Normalize").is_dir());
         let types: Vec<_> = json_of(&output, "modules.json")
             .as_array()

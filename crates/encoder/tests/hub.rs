@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use hpd_encoder::hub::{HubSettings, model_folder};
+use hpd_encoder::hub::{HubSettings, snapshot};
 use hpd_files::{Error, Silent};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -177,7 +177,7 @@ fn serve(mut stream: TcpStream, site: &Site, requests: &Mutex<Vec<Request>>) {
 }
 
 fn fetch(settings: &HubSettings) -> Result<PathBuf, Error> {
-    model_folder("org/tiny", None, settings, &Silent)
+    snapshot("org/tiny", None, settings, &Silent)
 }
 
 fn hint(error: &Error) -> &str {
@@ -203,7 +203,7 @@ fn fetches_what_a_model_needs_and_the_second_time_makes_no_request() {
     assert_eq!(fetch(&settings).unwrap(), folder);
     let offline = HubSettings { offline: true, ..settings };
     assert_eq!(fetch(&offline).unwrap(), folder);
-    let by_commit = model_folder("org/tiny", Some(COMMIT), &offline, &Silent).unwrap();
+    let by_commit = snapshot("org/tiny", Some(COMMIT), &offline, &Silent).unwrap();
     assert_eq!(by_commit, folder);
     assert!(server.requests().is_empty());
 }
@@ -232,7 +232,7 @@ fn revision_is_asked_for_and_remembered() {
     let cache = tempfile::tempdir().unwrap();
     let server = Server::start(Site::with_model());
     let settings = server.settings(cache.path());
-    model_folder("org/tiny", Some("refs/v1.0"), &settings, &Silent).unwrap();
+    snapshot("org/tiny", Some("refs/v1.0"), &settings, &Silent).unwrap();
     assert_eq!(server.requests()[0].path, "/api/models/org/tiny/revision/refs%2Fv1.0?blobs=true");
     let reference = cache.path().join("models--org--tiny/refs/refs/v1.0");
     assert_eq!(fs::read_to_string(reference).unwrap(), COMMIT);
@@ -269,7 +269,7 @@ fn refusals_say_what_to_do() {
     assert!(hint(&error).contains("HF_TOKEN"));
 
     server.change(|site| site.token = None);
-    let error = model_folder("org/other", Some("v2"), &settings, &Silent).unwrap_err();
+    let error = snapshot("org/other", Some("v2"), &settings, &Silent).unwrap_err();
     assert!(error.to_string().contains("`org/other` at `v2`"), "{error}");
     assert!(error.to_string().contains("404"), "{error}");
 

@@ -14,10 +14,12 @@ use hpd_files::{Error, Progress, Result, interrupt};
 use hpd_index::Fusion;
 use hpd_kernels::Scored;
 
+use crate::page::Map;
 use crate::pca::{Center, Pca};
 use crate::report::{ModelResults, Projection, Scores, TaskResult};
+use crate::retrieval::Collection;
 use crate::tasks::{Data, Loaded};
-use crate::{retrieval, sts};
+use crate::{classification, retrieval, sts};
 
 /// Texts between two looks at the clock and at Ctrl-C.
 const CHUNK: usize = 512;
@@ -142,6 +144,15 @@ pub fn evaluate(
     Ok(rows)
 }
 
+/// How alike a model finds each two of some sentences.
+///
+/// # Errors
+/// When encoding fails.
+pub fn map(model: &Model, name: &str, sentences: &[String]) -> Result<Map> {
+    let embeddings = model.encode(sentences, &EncodeOptions::default())?;
+    Ok(Map::new(name, sentences, &embeddings.rows))
+}
+
 /// The results of each variant, each followed by what it reaches together with the ranking by words.
 fn measure(
     model: &Model,
@@ -190,7 +201,38 @@ fn measure(
             let results = variants.iter().map(score).collect::<Result<Vec<_>>>()?;
             Ok(results.into_iter().flatten().flatten().collect())
         }
+        Data::Classification(set) => {
+            progress.stage(name, Some((set.train.texts.len() + set.test.texts.len()) as u64));
+            let train = encode(model, &set.train.texts, Prompt::Default, progress)?;
+            let test = encode(model, &set.test.texts, Prompt::Default, progress)?;
+            let encoding = Encoding {
+                start,
+                texts: train.texts + test.texts,
+                truncated: train.truncated + test.truncated,
+            };
+            let score = |variant: &Variant| {
+                progress.stage(&format!("{name} probe"), Some(set.test.texts.len() as u64));
+                let (train, test) = (variant.of(&train.rows)?, variant.of(&test.rows)?);
+                let scores = classification::score(set, &train, &test, progress)?;
+                Ok(encoding.result(loaded, Scores::Classification(scores)))
+            };
+            variants.iter().map(score).collect()
+        }
     }
+}
+
+/// A model's vectors of the queries and of the documents of a collection, a row each.
+///
+/// # Errors
+/// When encoding fails, or a stop was asked for.
+pub fn vectors(
+    model: &Model,
+    collection: &Collection,
+    progress: &dyn Progress,
+) -> Result<[Matrix; 2]> {
+    let queries = encode(model, &collection.query_texts(), Prompt::Query, progress)?;
+    let documents = encode(model, &collection.documents, Prompt::Document, progress)?;
+    Ok([queries.rows, documents.rows])
 }
 
 /// What encoding the texts of a task took.
@@ -296,6 +338,7 @@ impl Variant {
             dimensions,
             max_seq_length: model.max_seq_length(),
             arithmetic: model.arithmetic(),
+            parameters: Some(model.parameters()),
             projection: self.projection(),
             ..ModelResults::default()
         })

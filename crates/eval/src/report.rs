@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::pca::{Center, Origin};
 use crate::provenance::{self, Machine};
 use crate::tasks::{Kind, SEVEN};
-use crate::{retrieval, sts};
+use crate::{classification, retrieval, speed, sts};
 
 /// Everything one call measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,7 +23,8 @@ pub struct Results {
     pub date: String,
     /// What it was measured on.
     pub machine: Machine,
-    /// Only the first so many pairs and queries of each task were used: not comparable with anything else.
+    /// Only the first so many pairs and queries of each task, or so many labelled texts, were used: not comparable
+    /// with anything else.
     pub limit: Option<usize>,
     /// One row for each model and variant.
     pub models: Vec<ModelResults>,
@@ -47,6 +48,15 @@ pub struct ModelResults {
     /// The numbers the model computed in.
     #[serde(default)]
     pub arithmetic: Arithmetic,
+    /// Numbers that the model is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<u64>,
+    /// Bytes of the model's folder, where it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// How fast the model encodes, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<Speed>,
     /// The PCA between the model and its scores, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projection: Option<Projection>,
@@ -63,6 +73,35 @@ pub struct ModelResults {
     pub tasks: Vec<TaskResult>,
     /// One for each kind of task.
     pub means: Vec<Mean>,
+}
+
+/// How fast a model encodes on all threads that were asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Sentences a second, given all at once.
+    pub sentences_per_second: f64,
+    /// Half of all sentences, given one at a time, have their vector in so many milliseconds.
+    pub p50_milliseconds: f64,
+    /// Sentences it was measured on.
+    pub texts: usize,
+    /// Tokens of these.
+    pub tokens: usize,
+    /// Threads used.
+    pub threads: usize,
+}
+
+impl Speed {
+    /// The first case that was measured.
+    pub fn of(results: &speed::Results) -> Option<Self> {
+        let first = results.cases.first()?;
+        Some(Self {
+            sentences_per_second: first.sentences_per_second,
+            p50_milliseconds: first.p50_milliseconds,
+            texts: results.texts,
+            tokens: results.tokens,
+            threads: first.case.threads,
+        })
+    }
 }
 
 /// Where a PCA came from and how much it keeps.
@@ -95,12 +134,14 @@ pub struct TaskResult {
     pub scores: BTreeMap<String, Vec<Scores>>,
 }
 
-/// The scores of either kind of task.
+/// The scores of any kind of task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scores {
     /// Of retrieval.
     Retrieval(retrieval::Scores),
+    /// Of classification.
+    Classification(classification::Scores),
     /// Of sentence similarity.
     Sts(sts::Scores),
 }
@@ -150,11 +191,29 @@ struct Measure {
     of: fn(&Scores) -> Option<f64>,
 }
 
-const MEASURES: [Measure; 4] = [
+const MEASURES: [Measure; 7] = [
     Measure { title: "Spearman of cosine", kind: Kind::Sts, main: true, of: Scores::main },
     Measure { title: "nDCG@10", kind: Kind::Retrieval, main: true, of: Scores::main },
     Measure { title: "MRR@10", kind: Kind::Retrieval, main: false, of: Scores::mrr },
     Measure { title: "recall@100", kind: Kind::Retrieval, main: false, of: Scores::recall },
+    Measure {
+        title: "accuracy of a linear probe",
+        kind: Kind::Classification,
+        main: true,
+        of: Scores::main,
+    },
+    Measure {
+        title: "macro-F1 of a linear probe",
+        kind: Kind::Classification,
+        main: false,
+        of: Scores::f1,
+    },
+    Measure {
+        title: "accuracy of 10 nearest neighbours",
+        kind: Kind::Classification,
+        main: false,
+        of: Scores::knn,
+    },
 ];
 
 impl Scores {
@@ -162,21 +221,28 @@ impl Scores {
         match self {
             Scores::Sts(scores) => scores.main_score,
             Scores::Retrieval(scores) => Some(scores.main_score),
+            Scores::Classification(scores) => Some(scores.main_score),
         }
     }
 
     fn mrr(&self) -> Option<f64> {
-        match self {
-            Scores::Sts(_) => None,
-            Scores::Retrieval(scores) => Some(scores.mrr_at_10),
-        }
+        let Scores::Retrieval(scores) = self else { return None };
+        Some(scores.mrr_at_10)
     }
 
     fn recall(&self) -> Option<f64> {
-        match self {
-            Scores::Sts(_) => None,
-            Scores::Retrieval(scores) => Some(scores.recall_at_100),
-        }
+        let Scores::Retrieval(scores) = self else { return None };
+        Some(scores.recall_at_100)
+    }
+
+    fn f1(&self) -> Option<f64> {
+        let Scores::Classification(scores) = self else { return None };
+        Some(scores.f1)
+    }
+
+    fn knn(&self) -> Option<f64> {
+        let Scores::Classification(scores) = self else { return None };
+        Some(scores.knn_accuracy)
     }
 }
 
@@ -202,8 +268,8 @@ impl Measure {
         (!tasks.is_empty()).then_some(Mean { task_type: self.kind, main_score, tasks: names })
     }
 
-    /// The section as lines; nothing when no task is of the kind.
-    fn section(&self, models: &[ModelResults]) -> Option<String> {
+    /// The section; nothing when no task is of the kind.
+    fn table(&self, models: &[ModelResults]) -> Option<Table> {
         let models: Vec<&ModelResults> =
             models.iter().filter(|model| !self.tasks(model).is_empty()).collect();
         let first = *models.first()?;
@@ -216,9 +282,8 @@ impl Measure {
         }
         let mut rows = vec![header];
         rows.extend(models.iter().map(|model| self.row(model, mean.main_score, models.len() > 1)));
-        let (title, split) = (self.title, split(first, self.kind));
-        let lines = aligned(&rows);
-        Some(format!("{title} × 100 ({split})\n{lines}mean of {}\n", mean.tasks.join(", ")))
+        let title = format!("{} × 100 ({})", self.title, split(first, self.kind));
+        Some(Table { title, rows, note: format!("mean of {}", mean.tasks.join(", ")) })
     }
 
     fn row(&self, model: &ModelResults, first: Option<f64>, compared: bool) -> Vec<String> {
@@ -239,13 +304,29 @@ impl Measure {
     }
 }
 
-/// The results as aligned text: a section for each measure, a row for each model, a column for each task and the mean.
+/// One measure of all models, as it is laid out: below a row of names a row for each model, a column for each task and
+/// the mean.
+pub(crate) struct Table {
+    pub(crate) title: String,
+    pub(crate) rows: Vec<Vec<String>>,
+    /// Which tasks are in the mean.
+    pub(crate) note: String,
+}
+
+/// A table for each measure that the models have tasks of.
+pub(crate) fn tables(models: &[ModelResults]) -> Vec<Table> {
+    MEASURES.iter().filter_map(|measure| measure.table(models)).collect()
+}
+
+/// The results as aligned text.
 pub fn table(results: &Results) -> String {
-    let sections = MEASURES.iter().filter_map(|measure| measure.section(&results.models));
-    let mut text = sections.collect::<Vec<_>>().join("\n");
+    let section =
+        |Table { title, rows, note }: &Table| format!("{title}\n{}{note}\n", aligned(rows));
+    let mut text = tables(&results.models).iter().map(section).collect::<Vec<_>>().join("\n");
     if let Some(limit) = results.limit {
         text.push_str(&format!(
-            "\nlimited to the first {limit} pairs or queries of each task: not comparable with whole ones\n"
+            "\nlimited to the first {limit} pairs or queries of each task, or so many labelled texts: \
+             not comparable with whole ones\n"
         ));
     }
     text
@@ -264,8 +345,8 @@ fn hundredfold(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{:.2}", 100.0 * value))
 }
 
-/// The first column to the left, the others to the right.
-pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
+/// Rows as lines, the first column to the left, the others to the right.
+pub fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

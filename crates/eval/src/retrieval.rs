@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::files::plain_or_gzip;
 use crate::ranking::{ndcg, recall, reciprocal_rank};
 use crate::scan::nearest;
 use crate::tsv::Rows;
@@ -282,8 +283,4 @@ pub fn score_rankings(collection: &Collection, hits: &[Vec<Scored>]) -> Scores {
         queries: collection.queries.len(),
         documents: collection.documents.len(),
     }
-}
-
-fn plain_or_gzip(folder: &Path, name: &str) -> Option<PathBuf> {
-    [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.is_file())
 }

@@ -2,7 +2,8 @@
 
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result, interrupt};
-use hpd_kernels::{Scored, TopK};
+use hpd_kernels::scan::offer_all;
+use hpd_kernels::{Level, Scored, TopK};
 use rayon::prelude::*;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::NdTensorView;
@@ -45,29 +46,42 @@ pub(crate) fn nearest(
 }
 
 fn nearest_to_block(queries: &[f32], documents: &Matrix, depth: usize) -> Result<Vec<Vec<Scored>>> {
+    let mut best = vec![TopK::new(depth); queries.len() / documents.dim];
+    offer_products(queries, &documents.data, documents.dim, 0, &mut best)?;
+    Ok(best.into_iter().map(TopK::into_sorted).collect())
+}
+
+/// Offers each query's dot products with some rows, of which the first is called `first`.
+///
+/// # Shapes
+/// - `queries`: `[best, dim]`
+/// - `rows`: `[n, dim]`
+pub(crate) fn offer_products(
+    queries: &[f32],
+    rows: &[f32],
+    dim: usize,
+    first: u64,
+    best: &mut [TopK],
+) -> Result<()> {
     let gemm = GemmExecutor::<f32>::new();
-    let dim = documents.dim;
-    let count = queries.len() / dim;
-    let left = NdTensorView::from_data([count, dim], queries);
-    let mut best = vec![TopK::new(depth); count];
-    let mut scores = vec![0.0; count * DOCUMENT_BLOCK];
-    for (block, rows) in documents.data.chunks(DOCUMENT_BLOCK * dim).enumerate() {
+    let left = NdTensorView::from_data([best.len(), dim], queries);
+    let mut scores = vec![0.0; best.len() * DOCUMENT_BLOCK];
+    for (block, rows) in rows.chunks(DOCUMENT_BLOCK * dim).enumerate() {
         let width = rows.len() / dim;
         let right = NdTensorView::from_data([width, dim], rows);
-        let scores = &mut scores[..count * width];
+        let scores = &mut scores[..best.len() * width];
         let (left, right) = (GemmInputA::Unpacked(left), GemmInputB::Unpacked(right.transposed()));
         gemm.gemm(scores, left, right, GemmOptions::default())
             .map_err(|e| Error::input("cannot multiply queries and documents").caused_by(e))?;
         for (best, scores) in best.iter_mut().zip(scores.chunks(width)) {
-            let first = (block * DOCUMENT_BLOCK) as u64;
-            (first..).zip(scores).for_each(|(row, &score)| best.offer(row, score));
+            offer_all(Level::best(), first + (block * DOCUMENT_BLOCK) as u64, scores, best);
         }
     }
-    Ok(best.into_iter().map(TopK::into_sorted).collect())
+    Ok(())
 }
 
 /// Rows at unit length; a row of zeros stays one, so that its cosine with anything is 0.
-fn unit_rows(matrix: &Matrix) -> Result<Matrix> {
+pub(crate) fn unit_rows(matrix: &Matrix) -> Result<Matrix> {
     let mut data = matrix.data.clone();
     for (i, row) in data.chunks_mut(matrix.dim.max(1)).enumerate() {
         let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();

@@ -9,7 +9,7 @@
 //! Rates are taken by the clock. Shares of the peak are taken in processor time where the system tells it (Linux),
 //! so that other programs on the machine hardly change them.
 
-mod case;
+pub(crate) mod case;
 mod machine;
 mod peak;
 mod texts;
@@ -268,7 +268,7 @@ fn open(folder: &Path, arithmetic: Arithmetic, max_seq_length: Option<usize>) ->
 }
 
 /// The numbers in order, from the other end in every second round.
-fn in_turn(numbers: Range<usize>, round: usize) -> Vec<usize> {
+pub(crate) fn in_turn(numbers: Range<usize>, round: usize) -> Vec<usize> {
     if round.is_multiple_of(2) { numbers.collect() } else { numbers.rev().collect() }
 }
 
@@ -307,7 +307,7 @@ fn summarise(case: Case, samples: &[Sample]) -> CaseResults {
 }
 
 /// The number in the middle, or the mean of the two there.
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use hpd_files::{Error, Fingerprint, Result, fingerprint::Fingerprinter};
 use serde::{Deserialize, Serialize};
 
-use crate::{retrieval, sts};
+use crate::files::evenly_spaced;
+use crate::{classification, retrieval, sts};
 
 /// The seven whose mean the papers print, in their order.
 pub const SEVEN: [&str; 7] = ["sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sickr"];
@@ -18,6 +19,8 @@ pub enum Kind {
     Sts,
     /// Retrieval.
     Retrieval,
+    /// Classification.
+    Classification,
 }
 
 /// One set to measure on.
@@ -53,6 +56,33 @@ pub enum Data {
     Sts(sts::Pairs),
     /// Documents, queries and judgements.
     Retrieval(retrieval::Collection),
+    /// Labelled texts.
+    Classification(classification::Set),
+}
+
+impl Data {
+    /// All texts that are encoded for it.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Data::Sts(pairs) => strings(&pairs.sentences),
+            Data::Retrieval(collection) => {
+                [collection.query_texts(), strings(&collection.documents)].concat()
+            }
+            Data::Classification(set) => {
+                [strings(&set.train.texts), strings(&set.test.texts)].concat()
+            }
+        }
+    }
+}
+
+fn strings(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+/// At most `count` texts of the tasks, evenly spaced over all of them.
+pub fn sample(tasks: &[Loaded], count: usize) -> Vec<String> {
+    let texts: Vec<&str> = tasks.iter().flat_map(|task| task.data.texts()).collect();
+    evenly_spaced(texts.len(), count).map(|i| texts[i].to_owned()).collect()
 }
 
 /// Finds STS tasks: every `.tsv` or `.tsv.gz` of a folder, or one such file. Those named `…_<split>` are the default ones.
@@ -88,21 +118,42 @@ pub fn find_sts(path: &Path, split: &str) -> Result<Vec<Task>> {
 /// # Errors
 /// When the folder cannot be read or holds no such set.
 pub fn find_retrieval(path: &Path, split: &str) -> Result<Vec<Task>> {
-    let folders =
-        if retrieval::is_collection(path) { vec![path.to_owned()] } else { entries(path)? };
-    let is_task = |folder: &&PathBuf| {
-        retrieval::is_collection(folder) && retrieval::files(folder, split).is_ok()
-    };
+    let expected = format!("a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/{split}.tsv`");
+    let is_whole = |folder: &Path| retrieval::files(folder, split).is_ok();
+    find_folders(path, split, Kind::Retrieval, retrieval::is_collection, is_whole, &expected)
+}
+
+/// Finds classification tasks: the folder itself when it holds a training part, or else each folder in it that does
+/// and has a part `split`.
+///
+/// # Errors
+/// When the folder cannot be read or holds no such set.
+pub fn find_classification(path: &Path, split: &str) -> Result<Vec<Task>> {
+    let expected =
+        format!("a folder with `train.tsv` and `{split}.tsv`, columns `label` and `text`");
+    let is_whole = |folder: &Path| classification::files(folder, split).is_ok();
+    find_folders(path, split, Kind::Classification, classification::is_set, is_whole, &expected)
+}
+
+/// Tasks that are folders: `path` itself or those in it, as far as they have the split.
+fn find_folders(
+    path: &Path,
+    split: &str,
+    kind: Kind,
+    is_task: fn(&Path) -> bool,
+    is_whole: impl Fn(&Path) -> bool,
+    expected: &str,
+) -> Result<Vec<Task>> {
+    let folders = if is_task(path) { vec![path.to_owned()] } else { entries(path)? };
     let task = |folder: &PathBuf| Task {
         name: file_name(&folder.canonicalize().unwrap_or_else(|_| folder.clone())),
-        kind: Kind::Retrieval,
+        kind,
         path: folder.clone(),
         split: split.to_owned(),
         default: true,
     };
-    let tasks: Vec<Task> = folders.iter().filter(is_task).map(task).collect();
-    let expected = format!("a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/{split}.tsv`");
-    nonempty(tasks, path, &expected, &folders)
+    let whole = folders.iter().filter(|folder| is_task(folder) && is_whole(folder));
+    nonempty(whole.map(task).collect(), path, expected, &folders)
 }
 
 /// The tasks called `wanted`, or the default ones when nothing is; STS first, the seven in the papers' order, then by name.
@@ -128,8 +179,8 @@ pub fn choose(mut found: Vec<Task>, wanted: &[String]) -> Result<Vec<Task>> {
 }
 
 impl Task {
-    /// Reads the task's files, keeping the first `limit` pairs or queries. A corpus stays whole, because leaving
-    /// documents out would make the task easier.
+    /// Reads the task's files, keeping the first `limit` pairs or queries, or so many labelled texts of each part. A
+    /// corpus stays whole, because leaving documents out would make the task easier.
     ///
     /// # Errors
     /// When a file is missing or malformed.
@@ -147,6 +198,12 @@ impl Task {
                 collection.queries.truncate(limit);
                 let files = retrieval::files(&self.path, &self.split)?;
                 (Data::Retrieval(collection), files.to_vec())
+            }
+            Kind::Classification => {
+                let mut set = classification::read(&self.path, &self.split)?;
+                set.thin_out(limit);
+                let files = classification::files(&self.path, &self.split)?;
+                (Data::Classification(set), files.to_vec())
             }
         };
         Ok(Loaded { task: self.clone(), data, revision: fingerprint(&files)? })

@@ -1,10 +1,13 @@
-//! Scores equal those of scipy and trec_eval; `fixtures/make_fixtures.py` made the goldens.
+//! Scores equal those of scipy, trec_eval and scikit-learn; `fixtures/make_fixtures.py` and
+//! `fixtures/make_classification.py` made the goldens.
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
 use std::fs;
 use std::path::Path;
 
+use hpd_eval::classification::{self, Part};
 use hpd_eval::correlation::{average_ranks, pearson, spearman};
+use hpd_eval::probe::{Labelled, Probe};
 use hpd_eval::retrieval;
 use hpd_files::Silent;
 use hpd_files::vectors::Matrix;
@@ -29,6 +32,20 @@ struct Ranking {
     mrr_at_10: f64,
     recall_at_10: f64,
     recall_at_100: f64,
+}
+
+#[derive(Deserialize)]
+struct Classification {
+    train: Vec<Vec<f32>>,
+    train_labels: Vec<usize>,
+    test: Vec<Vec<f32>>,
+    test_labels: Vec<usize>,
+    penalty: f64,
+    probabilities: Vec<Vec<f64>>,
+    accuracy: f64,
+    f1: f64,
+    knn_accuracy: f64,
+    knn_f1: f64,
 }
 
 fn fixture<T: DeserializeOwned>(name: &str) -> Vec<T> {
@@ -65,6 +82,37 @@ fn retrieval_scores_equal_those_of_trec_eval() {
             collection.unknown_documents > 0,
             "the case should judge documents outside the corpus"
         );
+    }
+}
+
+#[test]
+fn classifiers_answer_as_those_of_scikit_learn() {
+    for case in fixture::<Classification>("classification.json") {
+        let (train, test) = (matrix(&case.train), matrix(&case.test));
+        let classes = case.probabilities[0].len();
+        let part = |labels: &[usize]| Part {
+            texts: vec![String::new(); labels.len()],
+            labels: labels.to_vec(),
+        };
+        let set = classification::Set {
+            labels: (0..classes).map(|label| label.to_string()).collect(),
+            train: part(&case.train_labels),
+            test: part(&case.test_labels),
+            ..classification::Set::default()
+        };
+        let scores = classification::score(&set, &train, &test, &Silent).unwrap();
+        assert_eq!(scores.penalty, case.penalty);
+        assert_close(scores.accuracy, case.accuracy, "accuracy");
+        assert_close(scores.f1, case.f1, "F1");
+        assert_close(scores.knn_accuracy, case.knn_accuracy, "accuracy of neighbours");
+        assert_close(scores.knn_f1, case.knn_f1, "F1 of neighbours");
+
+        let data = Labelled { rows: &train, labels: &case.train_labels, classes };
+        let probabilities = Probe::fit(data, case.penalty).unwrap().probabilities(&test);
+        for (found, expected) in probabilities.data.iter().zip(case.probabilities.concat()) {
+            // We stop at a slope of 1e-4, scikit-learn was told to go on to 1e-10.
+            assert!((f64::from(*found) - expected).abs() < 3e-3, "{expected}, found {found}");
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! What is read from folders of pairs and collections, and what is refused.
+//! What is read from folders of pairs, collections and labelled texts, and what is refused.
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hpd_eval::{retrieval, sts};
+use hpd_eval::{classification, retrieval, sts};
 use hpd_files::Silent;
 use hpd_files::vectors::Matrix;
 use tempfile::TempDir;
@@ -216,4 +216,71 @@ fn damaged_collections_are_refused() {
     assert!(
         retrieval::read(folder.path(), "dev").unwrap_err().to_string().contains("qrels/dev.tsv")
     );
+}
+
+/// Reads a labelled set whose files hold these lines behind their header.
+fn read_labelled(train: &[&str], test: &[&str]) -> hpd_files::Result<classification::Set> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, lines) in [("train.tsv", train), ("test.tsv", test)] {
+        let text = format!("label\ttext\n{}\n", lines.join("\n"));
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    classification::read(folder.path(), "test")
+}
+
+#[test]
+fn labels_are_those_of_the_training_part_and_others_are_left_out_and_counted() {
+    let train = ["pay\tsend money", "ask\twhat is it", "", "pay\tbuy bread"];
+    let test = ["oos\tblue cheese", "ask\twho are you", "oos\t", "pay\tmoney"];
+    let set = read_labelled(&train, &test).unwrap();
+    assert_eq!(set.labels, ["ask", "pay"]);
+    assert_eq!(set.train.labels, [1, 0, 1]);
+    assert_eq!(
+        (set.test.texts, set.test.labels),
+        (vec!["who are you".into(), "money".into()], vec![0, 1])
+    );
+    assert_eq!(set.unseen.into_iter().collect::<Vec<_>>(), [("oos".to_owned(), 2)]);
+}
+
+#[test]
+fn a_quick_look_at_sorted_labels_sees_all_of_them() {
+    let lines: Vec<String> = (0..40).map(|i| format!("label{}\ttext {i}", i / 10)).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut set = read_labelled(&lines, &lines).unwrap();
+    set.thin_out(8);
+    assert_eq!((set.train.labels, set.test.texts.len()), (vec![0, 0, 1, 1, 2, 2, 3, 3], 8));
+}
+
+#[test]
+fn damaged_labelled_sets_are_refused() {
+    let good = ["a\tone", "b\ttwo"];
+    for (train, test, expected) in [
+        (&["a\tone", " \ttwo"][..], &good[..], "train.tsv` line 3: a text has no label"),
+        (&["a\tone", "b"], &good, "train.tsv` line 3: expected 2 columns, found 1"),
+        (&["a\tone", "a\ttwo"], &good, "train.tsv`, found only `a`"),
+        (&[], &good, "train.tsv` holds no labelled text"),
+        (&good, &["c\tthree"], "has a label that"),
+    ] {
+        let error = read_labelled(train, test).unwrap_err().to_string();
+        assert!(error.contains(expected), "`{expected}` is not in: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("train.tsv"), b"label\ttext\na\t\xff\n").unwrap();
+    let read = |split| classification::read(folder.path(), split).unwrap_err().to_string();
+    assert!(read("test").contains("neither `test.tsv` nor `test.tsv.gz`"));
+    assert!(read("train").contains("cannot be tested on it"));
+    fs::write(folder.path().join("test.tsv"), "text\nno label\n").unwrap();
+    assert!(read("test").contains("train.tsv` line 2: not UTF-8"));
+    fs::write(folder.path().join("train.tsv"), "label\ttext\na\tone\nb\ttwo\n").unwrap();
+    assert!(read("test").contains("no column `label`"));
+}
+
+#[test]
+fn one_row_is_expected_for_each_labelled_text() {
+    let lines = ["a\tone", "b\ttwo"];
+    let set = read_labelled(&lines, &lines).unwrap();
+    let (two, three) = (matrix(&[[1.0, 0.0], [0.0, 1.0]]), matrix(&[[1.0, 0.0]; 3]));
+    assert!(classification::score(&set, &two, &three, &Silent).is_err());
+    let scores = classification::score(&set, &two, &two, &Silent).unwrap();
+    assert_eq!((scores.accuracy, scores.knn_accuracy), (1.0, 1.0));
 }

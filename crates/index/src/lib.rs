@@ -20,6 +20,7 @@ mod export;
 mod filter;
 mod fusion;
 mod indexing;
+mod neighbours;
 mod open;
 mod re_embed;
 mod row_set;

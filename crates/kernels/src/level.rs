@@ -82,6 +82,18 @@ impl Level {
         levels
     }
 
+    /// The same without AVX-512, for loops from which LLVM makes gathers and scatters where there are such instructions, many
+    /// times as slow as what it makes for AVX2.
+    pub(crate) fn without_avx512(self) -> Self {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 | Instructions::Vnni | Instructions::Bfloat16 => {
+                Self(Instructions::Avx2)
+            }
+            _ => self,
+        }
+    }
+
     fn fastest() -> Self {
         Self::available().pop().unwrap_or(Self(Instructions::Portable))
     }

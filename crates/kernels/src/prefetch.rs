@@ -12,3 +12,12 @@ pub(crate) fn prefetch<T>(at: *const T, bytes: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (at, bytes);
 }
+
+/// Asks for what will be read some way behind `count` elements that are read now, in a pass over memory: the memory's own
+/// foresight ends with every page, and pages are soon through.
+#[inline(always)]
+pub(crate) fn ahead<T>(elements: &[T], at: usize, count: usize) {
+    const AHEAD: usize = 4096;
+    let next = elements.as_ptr().wrapping_add(at).wrapping_byte_add(AHEAD);
+    prefetch(next, count * size_of::<T>());
+}

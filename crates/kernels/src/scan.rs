@@ -22,6 +22,7 @@
 mod bits;
 mod bytes;
 mod floats;
+mod marks;
 mod rotation;
 mod walk;
 
@@ -32,7 +33,7 @@ pub use bytes::{ByteQuery, ByteRows, MOST_NUMBERS, encode_bytes};
 pub use floats::{FloatQuery, FloatRows};
 pub use rotation::Rotation;
 
-use crate::prefetch::prefetch;
+use crate::prefetch::{ahead, prefetch};
 use crate::{Level, TopK};
 
 /// Where rows of one kind lie.
@@ -209,6 +210,16 @@ pub fn scores_of<Q: Query>(
 ) {
     listed.iter().for_each(|row| rows.prefetch(*row));
     Q::score(level, std::slice::from_ref(query), rows, listed, scores);
+}
+
+/// Offers rows that have their scores already, `scores[i]` being that of row `first + i`.
+pub fn offer_all(level: Level, first: u64, scores: &[f32], top: &mut TopK) {
+    let mut good = [0; 16];
+    for (at, scores) in scores.chunks(u64::BITS as usize * good.len()).enumerate() {
+        let first = first + (at * u64::BITS as usize * good.len()) as u64;
+        let good = &mut good[..scores.len().div_ceil(u64::BITS as usize)];
+        marks::offer_good(level, scores, good, top, |i| first + i as u64, |_| u64::MAX);
+    }
 }
 
 #[cfg(test)]

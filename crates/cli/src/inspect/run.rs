@@ -14,10 +14,19 @@ use super::Findings;
 pub(super) fn inspect(path: &Path) -> Result<Findings> {
     let run = read_object(&path.join("run.json"))?;
     let mut findings = Findings::new("run");
-    for (field, name) in [("status", "status"), ("output", "output"), ("results", "results")] {
-        if let Some(value) = run.get(field).filter(|value| !value.is_null()) {
-            findings.fact(name, value.clone());
+    for field in ["status", "output"] {
+        if let Some(value) = run.get(field) {
+            findings.fact(field, value.clone());
         }
+    }
+    if let Some(results) = run.get("results").filter(|value| !value.is_null()) {
+        let words = ["steps", "training_seconds", "sentences_per_second"].map(|name| {
+            let number = results.get(name).and_then(Value::as_f64);
+            number.map_or_else(|| "?".to_owned(), |number| format!("{number:.0}"))
+        });
+        let [steps, seconds, speed] = words;
+        let words = format!("{steps} steps in {seconds} s, {speed} sentences/s");
+        findings.fact_in_words("results", results.clone(), words);
     }
     if let Some(bound) = run.get("binding") {
         findings.fact_in_words("started with", bound.clone(), in_words(bound));
@@ -47,6 +56,10 @@ fn in_words(value: &Value) -> String {
     let words: Vec<_> = fields
         .iter()
         .map(|(name, value)| match value {
+            // A recipe has a file of its own.
+            Value::String(text) if text.contains('\n') => {
+                format!("{name} of {} lines", text.lines().count())
+            }
             Value::String(text) => format!("{name} {text}"),
             other => format!("{name} {other}"),
         })

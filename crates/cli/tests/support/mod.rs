@@ -40,11 +40,10 @@ pub fn hpd<S: AsRef<OsStr>>(arguments: &[S]) -> Answer {
 /// `hpd` with one thread and without what it reads from the caller's environment, not started yet.
 pub fn command<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hpd"));
-    command
-        .args(arguments)
-        .env("HPD_THREADS", "1")
-        .env("COLUMNS", "100")
-        .env_remove("OPENAI_API_KEY");
+    command.args(arguments).env("HPD_THREADS", "1").env("COLUMNS", "100");
+    for variable in ["OPENAI_API_KEY", "HPD_MODEL", "HPD_MODELS"] {
+        command.env_remove(variable);
+    }
     command
 }
 

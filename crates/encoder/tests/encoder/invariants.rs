@@ -220,11 +220,13 @@ fn a_token_of_the_vocabulary_has_the_vector_of_its_text() {
         let frame = model.tokenizer().tokenize(&[""]).unwrap().ids.len();
         assert_eq!(ids.len(), frame + 1, "`{text}` is one token of {name}");
         let id = ids[frame / 2] as usize;
-        let options = EncodeOptions { normalize: true, ..EncodeOptions::default() };
+        let prompt = Prompt::Text(String::new());
+        let options = EncodeOptions { normalize: true, prompt, ..EncodeOptions::default() };
         let expected = model.encode(&[text], &options).unwrap().rows;
         let length = table.row(id).iter().map(|x| x * x).sum::<f32>().sqrt();
         for (found, expected) in table.row(id).iter().zip(&expected.data) {
-            assert!((found / length - expected).abs() < 1e-6, "{name}");
+            let off = (found / length - expected).abs();
+            assert!(off < 1e-6, "{name}: {off}");
         }
     }
 }

@@ -92,7 +92,8 @@ impl Pools {
     }
 }
 
-fn pool(threads: usize) -> Result<ThreadPool> {
+/// A pool of so many threads.
+pub(crate) fn pool(threads: usize) -> Result<ThreadPool> {
     ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()

@@ -177,7 +177,8 @@ fn read_groups(
     let mut statement =
         snapshot.prepare_cached("SELECT row, vector FROM vectors WHERE row > ?1 ORDER BY row")?;
     let mut vectors = statement.query([covered])?;
-    let (mut group, mut block) = (Vec::new(), Rows::default());
+    let none = || Rows::with_room_for(header.block_rows, header.dim);
+    let (mut group, mut block) = (Vec::new(), none());
     while let Some(vector) = vectors.next()? {
         let (row, bytes) = row_and_bytes(vector)?;
         // One of another width is damage, which searching and verifying tell of.
@@ -186,7 +187,7 @@ fn read_groups(
         }
         block.push(row, bytes);
         if block.rows.len() == header.block_rows {
-            group.push(std::mem::take(&mut block));
+            group.push(std::mem::replace(&mut block, none()));
         }
         if group.len() == GROUP && !hand_on(std::mem::take(&mut group)) {
             return Ok(());
@@ -199,6 +200,10 @@ fn read_groups(
 }
 
 impl Rows {
+    fn with_room_for(rows: usize, dim: usize) -> Self {
+        Self { rows: Vec::with_capacity(rows), numbers: Vec::with_capacity(rows * dim) }
+    }
+
     fn push(&mut self, row: u64, bytes: &[u8]) {
         self.rows.push(row);
         self.numbers

@@ -10,12 +10,12 @@
 //! high, fast scan of signs ─> shortlist ─bytes──> list ─look up in order─> best of the shortlist
 //! ```
 
-use hpd_kernels::scan::{BitQuery, ByteQuery, MOST_NUMBERS, scores_of};
+use hpd_kernels::scan::{BitQuery, ByteQuery, MOST_NUMBERS, Rows, scores_of};
 use hpd_kernels::{Level, Scored, TopK, dot};
 use rusqlite::{CachedStatement, OptionalExtension};
 
 use super::pass::Pass;
-use super::{ByVectors, Exactness, Failure, Search};
+use super::{ByVectors, Failure, Search};
 use crate::checksum;
 use crate::codes::{Codes, Damaged, Half};
 use crate::explain::damaged;
@@ -28,6 +28,9 @@ const LONGER: usize = 8;
 
 /// Rows up to which bytes are read even where signs would do: reading them takes less time than the rest.
 const FEW_ROWS: usize = 20_000;
+
+/// Single rows of bytes that are asked for before the first of them is read.
+const AHEAD: usize = 16;
 
 /// From this length on numbers may become infinite on their way.
 const TOO_LONG: f32 = 1e15;
@@ -83,19 +86,13 @@ impl<'a> Candidates<'a> {
     fn shortlist_length(&self) -> Option<usize> {
         let Search { exactness, shortlist, .. } = *self.search.search;
         let (_, [longest, shortest]) = self.codes.extremes();
-        if exactness == Exactness::Exact {
-            return None;
-        }
+        let length = exactness.shortlist(self.search.limit)?;
         if shortlist.is_some() {
             return shortlist;
         }
         if longest > UNEVEN * shortest {
             return None;
         }
-        let length = match exactness {
-            Exactness::Fast => 200.max(self.search.limit.saturating_mul(10)),
-            _ => 2000.max(self.search.limit.saturating_mul(50)),
-        };
         let rows = self.codes.len() - self.codes.dead();
         (rows > FEW_ROWS && length < rows / 8).then_some(length)
     }
@@ -155,6 +152,15 @@ impl<'a> Candidates<'a> {
         list.sort_unstable_by_key(|scored| scored.row);
         let mut scores = vec![0.0; list.len()];
         let mut start = 0;
+        let mut wanted = list.iter().map(|scored| self.codes.place(scored.row));
+        // Single rows are far apart; by the time one is read its memory has come.
+        let mut ask_for = |count| {
+            for (block, place) in wanted.by_ref().take(count) {
+                self.codes.block(block, Half::Fine)?.bytes().prefetch(place);
+            }
+            Ok::<_, Damaged>(())
+        };
+        ask_for(AHEAD)?;
         let of_a_block =
             |a: &Scored, b: &Scored| self.codes.place(a.row).0 == self.codes.place(b.row).0;
         for part in list.chunk_by(of_a_block) {
@@ -162,6 +168,7 @@ impl<'a> Candidates<'a> {
             let places: Vec<usize> =
                 part.iter().map(|scored| self.codes.place(scored.row).1).collect();
             let bytes = self.codes.block(block, Half::Fine)?.bytes();
+            ask_for(part.len())?;
             let scores = &mut scores[start..][..part.len()];
             scores_of(Level::best(), query, bytes, &places, scores);
             start += part.len();
@@ -197,6 +204,7 @@ impl<'a> Candidates<'a> {
                 return Err(Failure::Codes);
             }
             best.offer(row, score);
+            best.tighten();
         }
         Ok(Outcome::Open)
     }

@@ -9,6 +9,10 @@ use super::Failure;
 use crate::RowSet;
 use crate::codes::{Block, Codes, Damaged, Half, WORD};
 
+/// Queries of one way through the codes. What each keeps and looks up must find room in the second-level cache; reading codes
+/// anew for the next ones takes less time than they do.
+const QUERIES: usize = 16;
+
 /// The rows that a pass offers.
 pub(super) struct Pass<'a> {
     codes: &'a Codes,
@@ -62,6 +66,25 @@ impl<'a> Pass<'a> {
     where
         Q: Query + Sync,
     {
+        let mut nearest = Vec::with_capacity(queries.len());
+        for queries in queries.chunks(QUERIES) {
+            let best = self.best(queries, count, half, &rows)?;
+            interrupt::check("nothing was changed")?;
+            nearest.extend(best.into_iter().map(TopK::into_sorted));
+        }
+        Ok(nearest)
+    }
+
+    fn best<Q>(
+        &self,
+        queries: &[Q],
+        count: usize,
+        half: Half,
+        rows: &(impl Fn(Block<'a>) -> Q::Rows<'a> + Sync),
+    ) -> Result<Vec<TopK>, Damaged>
+    where
+        Q: Query + Sync,
+    {
         let none = || vec![TopK::new(count); queries.len()];
         let scan = |mut best: Vec<TopK>, block: usize| {
             let part = rows(self.codes.block(block, half)?);
@@ -71,13 +94,11 @@ impl<'a> Pass<'a> {
         let blocks = self.codes.blocks();
         // Each piece begins with nothing kept, so few pieces offer few rows in vain.
         let piece = blocks.div_ceil(rayon::current_num_threads()).max(8);
-        let best = (0..blocks)
+        (0..blocks)
             .into_par_iter()
             .with_min_len(piece)
             .try_fold(none, scan)
-            .try_reduce(none, |best, others| Ok(merged(best, others)))?;
-        interrupt::check("nothing was changed")?;
-        Ok(best.into_iter().map(TopK::into_sorted).collect())
+            .try_reduce(none, |best, others| Ok(merged(best, others)))
     }
 }
 

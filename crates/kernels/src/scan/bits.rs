@@ -9,7 +9,11 @@
 //! # Source
 //! Queries in bit planes: `RaBitQ`, <https://arxiv.org/abs/2405.12497>, section 3.3.
 
+#[cfg(target_arch = "x86_64")]
+mod permute;
 mod popcount;
+#[cfg(target_arch = "x86_64")]
+mod shuffle;
 #[cfg(target_arch = "x86_64")]
 mod table;
 #[cfg(target_arch = "x86_64")]
@@ -17,9 +21,9 @@ mod vpopcnt;
 
 use std::ops::Range;
 
-use super::{Pick, Query, Rows, prefetch};
+use super::marks::mark;
+use super::{Pick, Query, Rows, ahead, prefetch};
 use crate::Level;
-use crate::kernel::kernel;
 #[cfg(target_arch = "x86_64")]
 use crate::level::Instructions;
 
@@ -31,6 +35,9 @@ const PLANES: usize = 5;
 
 /// The highest grade.
 const HIGHEST: f32 = 31.0;
+
+/// The least number above 0.
+const LEAST_POSITIVE: f32 = f32::from_bits(1);
 
 /// Words of a row of `dim` signs.
 pub const fn words_of(dim: usize) -> usize {
@@ -68,15 +75,12 @@ impl<'a> BitRows<'a> {
     }
 }
 
-/// Asks for as many rows as are read now, some way behind them, where rows are read in a row: the memory's own foresight
-/// ends with every page, and pages of short rows are soon through.
+/// Asks for rows some way behind those that are read now, where rows are read in a row.
 #[inline(always)]
 fn rows_ahead<P: Pick>(rows: BitRows<'_>, row: usize, count: usize) {
-    const AHEAD: usize = 4096;
     if P::NEIGHBOURS {
-        let at =
-            rows.words.as_ptr().wrapping_add(row * rows.words_of_row()).wrapping_byte_add(AHEAD);
-        prefetch(at, count * rows.stride());
+        let words = rows.words_of_row();
+        ahead(rows.words, row * words, count * words);
     }
 }
 
@@ -116,17 +120,8 @@ pub fn encode_bits(level: Level, rows: &[f32], dim: usize, words: &mut [u64]) {
     assert!(dim > 0, "rows must have numbers");
     assert!(rows.len().is_multiple_of(dim), "rows must be whole");
     assert_eq!(words.len(), rows.len() / dim * words_of(dim), "each row needs its words");
-    encode(level, rows, dim, words);
-}
-
-kernel! {
-    fn encode(rows: &[f32], dim: usize, words: &mut [u64]) {
-        for (row, words) in rows.chunks_exact(dim).zip(words.chunks_exact_mut(words_of(dim))) {
-            for (numbers, word) in row.chunks(WORD).zip(words) {
-                let bits = numbers.iter().enumerate();
-                *word = bits.fold(0, |word, (i, x)| word | u64::from(*x > 0.0) << i);
-            }
-        }
+    for (row, words) in rows.chunks_exact(dim).zip(words.chunks_exact_mut(words_of(dim))) {
+        mark(level, row, LEAST_POSITIVE, words);
     }
 }
 
@@ -141,6 +136,8 @@ pub struct BitQuery {
     /// The same for look-ups, where there is more than one plane.
     #[cfg(target_arch = "x86_64")]
     table: Option<table::Table>,
+    /// The sum of the highest grade over all numbers.
+    most: i32,
     /// Half of what one grade is worth.
     scale: f32,
 }
@@ -158,6 +155,7 @@ impl BitQuery {
             planes: planes(&grades, 1),
             #[cfg(target_arch = "x86_64")]
             table: None,
+            most: query.len() as i32,
             scale: 1.0,
         }
     }
@@ -180,6 +178,7 @@ impl BitQuery {
             planes: planes(&grades, PLANES),
             #[cfg(target_arch = "x86_64")]
             table: Some(table::Table::new(&grades)),
+            most: query.len() as i32 * HIGHEST as i32,
             scale: if finite { largest / HIGHEST } else { f32::NAN },
         }
     }
@@ -192,14 +191,7 @@ impl BitQuery {
     /// The order in which a weighted count becomes a score, at every level.
     #[inline(always)]
     fn score_of(&self, count: u32) -> f32 {
-        (self.most() - 2 * count as i32) as f32 * self.scale
-    }
-
-    /// The sum of the highest grade over all numbers.
-    #[inline(always)]
-    fn most(&self) -> i32 {
-        let highest = (1 << (self.planes.len() / self.words())) - 1;
-        (self.dim * highest) as i32
+        (self.most - 2 * count as i32) as f32 * self.scale
     }
 }
 
@@ -231,7 +223,18 @@ impl Query for BitQuery {
     ) {
         assert_eq!(scores.len(), queries.len() * picked.count(), "each needs a score");
         assert!(queries.iter().all(|query| query.dim == rows.dim), "as wide as the rows");
-        for (query, scores) in queries.iter().zip(scores.chunks_exact_mut(picked.count().max(1))) {
+        if picked.count() == 0 {
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if matches!(level.0, Instructions::Vnni | Instructions::Bfloat16)
+            && permute::is_available()
+            && let Some(graded) = queries.iter().map(Self::graded_table).collect::<Option<Vec<_>>>()
+        {
+            // SAFETY: the CPU was asked just now.
+            return unsafe { permute::scores(&graded, rows, picked, scores) };
+        }
+        for (query, scores) in queries.iter().zip(scores.chunks_exact_mut(picked.count())) {
             query.score_one(level, rows, picked, scores);
         }
     }
@@ -239,17 +242,20 @@ impl Query for BitQuery {
 
 impl BitQuery {
     #[cfg(target_arch = "x86_64")]
+    fn graded_table(&self) -> Option<(&Self, &table::Table)> {
+        self.table.as_ref().map(|table| (self, table))
+    }
+
+    #[cfg(target_arch = "x86_64")]
     fn score_one<P: Pick>(&self, level: Level, rows: BitRows<'_>, picked: P, scores: &mut [f32]) {
         match (level.0, &self.table) {
             (Instructions::Portable, _) => popcount::portable(self, rows, picked, scores),
-            (Instructions::Vnni | Instructions::Bfloat16, _)
-                if self.words() > 2 && vpopcnt::is_available() =>
-            {
-                // SAFETY: the CPU was asked just now.
+            // SAFETY: a level above the portable one exists only where the CPU has AVX2.
+            (_, Some(table)) => unsafe { shuffle::scores(self, table, rows, picked, scores) },
+            (Instructions::Vnni | Instructions::Bfloat16, None) if vpopcnt::fits::<P>(self) => {
+                // SAFETY: the levels have AVX-512F, and for the count the CPU was asked just now.
                 unsafe { vpopcnt::scores(self, rows, picked, scores) }
             }
-            // SAFETY: a level above the portable one exists only where the CPU has AVX2.
-            (_, Some(table)) => unsafe { table::scores(self, table, rows, picked, scores) },
             // SAFETY: a level above the portable one exists only where the CPU has `popcnt`.
             (_, None) => unsafe { popcount::scores(self, rows, picked, scores) },
         }

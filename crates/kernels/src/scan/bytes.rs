@@ -10,7 +10,7 @@ mod vnni;
 
 use std::ops::Range;
 
-use super::{Pick, Query, Rows, prefetch};
+use super::{Pick, Query, Rows, ahead, prefetch};
 use crate::Level;
 use crate::kernel::kernel;
 #[cfg(target_arch = "x86_64")]
@@ -110,7 +110,7 @@ pub fn encode_bytes(level: Level, rows: &[f32], codes: &mut [i8], scales: &mut [
         rows.len().is_multiple_of(scales.len()) && !rows.is_empty(),
         "rows must be [scales, dim]"
     );
-    encode(level, rows, codes, scales);
+    encode(level.without_avx512(), rows, codes, scales);
 }
 
 kernel! {
@@ -321,6 +321,9 @@ fn tiles_of<P: Pick, const R: usize, const Q: usize>(
 ) {
     let count = picked.count();
     for start in (0..count).step_by(R) {
+        if P::NEIGHBOURS {
+            ahead(rows.codes, picked.row(start) * rows.dim, R * rows.dim);
+        }
         let (mut tile, mut scales) = ([&[][..]; R], [0.0; R]);
         for r in 0..R {
             let row = picked.row((start + r).min(count - 1));

@@ -29,6 +29,9 @@ use crate::kernel::kernel;
 /// Rounds of a turn.
 const ROUNDS: usize = 3;
 
+/// Rows that are turned together.
+const LANES: usize = 16;
+
 /// The turn that the module describes, for rows of one width.
 ///
 /// # Cost
@@ -69,7 +72,7 @@ impl Rotation {
     pub fn turn(&self, level: Level, rows: &[f32], turned: &mut [f32]) {
         assert!(rows.len().is_multiple_of(self.dim), "rows must be whole");
         assert_eq!(rows.len(), turned.len(), "each row must have its place");
-        turn(level, self, rows, turned);
+        turn(level.without_avx512(), self, rows, turned);
     }
 }
 
@@ -85,43 +88,116 @@ impl Round {
     }
 }
 
+/// One number of [`LANES`] rows.
+type Lanes = [f32; LANES];
+
 kernel! {
     fn turn(rotation: &Rotation, rows: &[f32], turned: &mut [f32]) {
         let dim = rotation.dim;
         let width = 1 << dim.ilog2();
-        let mut before = vec![0.0; dim];
-        for (row, turned) in rows.chunks_exact(dim).zip(turned.chunks_exact_mut(dim)) {
-            turned.copy_from_slice(row);
+        // Numbers of the same place in some rows lie side by side, so that any order and any distance is one to vectors.
+        let (mut columns, mut before) = (vec![[0.0; LANES]; dim], vec![[0.0; LANES]; dim]);
+        for (rows, turned) in rows.chunks(LANES * dim).zip(turned.chunks_mut(LANES * dim)) {
+            side_by_side(rows, dim, &mut columns);
             for round in &rotation.rounds {
-                before.copy_from_slice(turned);
-                for ((x, from), sign) in turned.iter_mut().zip(&round.order).zip(&round.signs) {
-                    *x = before[*from as usize] * sign;
+                std::mem::swap(&mut columns, &mut before);
+                for ((x, from), sign) in columns.iter_mut().zip(&round.order).zip(&round.signs) {
+                    *x = scaled(&before[*from as usize], *sign);
                 }
-                hadamard(&mut turned[..width]);
+                hadamard(&mut columns[..width]);
                 if width < dim {
-                    turned.iter_mut().zip(&round.second_signs).for_each(|(x, sign)| *x *= sign);
-                    hadamard(&mut turned[dim - width..]);
+                    columns.iter_mut().zip(&round.second_signs).for_each(|(x, sign)| *x = scaled(x, *sign));
+                    hadamard(&mut columns[dim - width..]);
                 }
+            }
+            one_by_one(&columns, dim, turned);
+        }
+    }
+}
+
+/// Some rows of [`LANES`] numbers.
+type Square = [Lanes; LANES];
+
+/// From rows to columns; where there are fewer rows than lanes, the others become zeros.
+#[inline(always)]
+fn side_by_side(rows: &[f32], dim: usize, columns: &mut [Lanes]) {
+    for (at, columns) in columns.chunks_mut(LANES).enumerate() {
+        let mut square = [[0.0; LANES]; LANES];
+        for (lanes, row) in square.iter_mut().zip(rows.chunks_exact(dim)) {
+            let numbers = &row[at * LANES..];
+            match numbers.first_chunk() {
+                Some(whole) => *lanes = *whole,
+                None => lanes[..numbers.len()].copy_from_slice(numbers),
+            }
+        }
+        transpose(&mut square);
+        columns.iter_mut().zip(square).for_each(|(column, lanes)| *column = lanes);
+    }
+}
+
+/// And back.
+#[inline(always)]
+fn one_by_one(columns: &[Lanes], dim: usize, rows: &mut [f32]) {
+    for (at, columns) in columns.chunks(LANES).enumerate() {
+        let mut square = [[0.0; LANES]; LANES];
+        square.iter_mut().zip(columns).for_each(|(lanes, column)| *lanes = *column);
+        transpose(&mut square);
+        for (lanes, row) in square.iter().zip(rows.chunks_exact_mut(dim)) {
+            let numbers = &mut row[at * LANES..];
+            match numbers.first_chunk_mut() {
+                Some(whole) => *whole = *lanes,
+                None => numbers.copy_from_slice(&lanes[..numbers.len()]),
             }
         }
     }
 }
 
-/// The Walsh-Hadamard transform of as many numbers as a power of two.
+/// Rows become columns, by shuffles: what compilers make of plain loops stores numbers one by one.
 #[inline(always)]
-fn hadamard(numbers: &mut [f32]) {
+fn transpose(square: &mut Square) {
+    // A place has four bits of its row and four of its lane. Each time, the lane's highest bit becomes the row's lowest and
+    // the row's highest the lane's lowest; after four times they have changed places.
+    for _ in 0..LANES.ilog2() {
+        let before = *square;
+        for i in 0..LANES / 2 {
+            let (a, b) = (&before[i], &before[i + LANES / 2]);
+            for lane in 0..LANES / 2 {
+                square[2 * i][2 * lane] = a[lane];
+                square[2 * i][2 * lane + 1] = b[lane];
+                square[2 * i + 1][2 * lane] = a[lane + LANES / 2];
+                square[2 * i + 1][2 * lane + 1] = b[lane + LANES / 2];
+            }
+        }
+    }
+}
+
+/// The Walsh-Hadamard transform of as many numbers of each row as a power of two.
+#[inline(always)]
+fn hadamard(numbers: &mut [Lanes]) {
     let mut half = 1;
     while half < numbers.len() {
         for block in numbers.chunks_exact_mut(2 * half) {
             let (low, high) = block.split_at_mut(half);
             for (a, b) in low.iter_mut().zip(high) {
-                (*a, *b) = (*a + *b, *a - *b);
+                for lane in 0..LANES {
+                    (a[lane], b[lane]) = (a[lane] + b[lane], a[lane] - b[lane]);
+                }
             }
         }
         half *= 2;
     }
     let scale = (1.0 / (numbers.len() as f64).sqrt()) as f32;
-    numbers.iter_mut().for_each(|x| *x *= scale);
+    numbers.iter_mut().for_each(|x| *x = scaled(x, scale));
+}
+
+/// Each times the same.
+#[inline(always)]
+fn scaled(numbers: &Lanes, by: f32) -> Lanes {
+    let mut product = *numbers;
+    for lane in 0..LANES {
+        product[lane] *= by;
+    }
+    product
 }
 
 /// `SplitMix64`.
@@ -179,6 +255,55 @@ mod tests {
                 rotation.turn(level, &rows, &mut found);
                 let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                 prop_assert_eq!(bits(&found), bits(&turned), "{}", level);
+            }
+        }
+    }
+
+    /// One row, step by step as the module says.
+    fn turned_by_itself(rotation: &Rotation, row: &[f32]) -> Vec<f32> {
+        let width = 1 << rotation.dim.ilog2();
+        let transform = |numbers: &mut [f32]| {
+            let mut half = 1;
+            while half < width {
+                for i in (0..width).filter(|i| i & half == 0) {
+                    let (a, b) = (numbers[i], numbers[i + half]);
+                    (numbers[i], numbers[i + half]) = (a + b, a - b);
+                }
+                half *= 2;
+            }
+            let scale = (1.0 / (width as f64).sqrt()) as f32;
+            numbers.iter_mut().for_each(|x| *x *= scale);
+        };
+        let mut turned = row.to_vec();
+        for round in &rotation.rounds {
+            let before = turned.clone();
+            for j in 0..rotation.dim {
+                turned[j] = round.signs[j] * before[round.order[j] as usize];
+            }
+            transform(&mut turned[..width]);
+            if width < rotation.dim {
+                turned.iter_mut().zip(&round.second_signs).for_each(|(x, sign)| *x *= sign);
+                transform(&mut turned[rotation.dim - width..]);
+            }
+        }
+        turned
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_is_turned_alike_alone_and_in_company(
+            (dim, rows) in (1_usize..200, 0_usize..40).prop_flat_map(|(dim, n)| {
+                (Just(dim), prop::collection::vec(-1_f32..1.0, n * dim))
+            }),
+        ) {
+            let rotation = Rotation::new(dim, 3);
+            let expected: Vec<f32> =
+                rows.chunks_exact(dim).flat_map(|row| turned_by_itself(&rotation, row)).collect();
+            for level in Level::available() {
+                let mut turned = vec![f32::NAN; rows.len()];
+                rotation.turn(level, &rows, &mut turned);
+                let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                prop_assert_eq!(bits(&turned), bits(&expected), "{}", level);
             }
         }
     }

@@ -21,7 +21,15 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let dim = prop_oneof![1_usize..40, 120_usize..140, Just(64), Just(128), Just(256), Just(384)];
+    let dim = prop_oneof![
+        1_usize..40,
+        120_usize..140,
+        Just(64),
+        Just(128),
+        Just(256),
+        Just(384),
+        Just(1030)
+    ];
     let word =
         prop_oneof![Just(0), Just(u64::MAX), any::<u64>(), (0..64).prop_map(|bit| 1_u64 << bit)];
     (dim, 0_usize..300, 0_usize..4, 0_usize..20).prop_flat_map(move |(dim, n, queries, k)| {
@@ -134,6 +142,18 @@ proptest! {
                 let size: f32 = query.iter().map(|x| x.abs()).sum();
                 prop_assert!((score - exact).abs() <= 0.51 * scales[row] * size + 1e-3 * (1.0 + exact.abs()));
             }
+        }
+    }
+
+    #[test]
+    fn offering_all_is_offering_each(scores in prop::collection::vec(number(), 0..2500), k in 0_usize..20) {
+        let mut each = TopK::new(k);
+        (7..).zip(&scores).for_each(|(row, score)| each.offer(row, *score));
+        let each = each.into_sorted();
+        for level in Level::available() {
+            let mut all = TopK::new(k);
+            offer_all(level, 7, &scores, &mut all);
+            prop_assert_eq!(all.into_sorted(), each.clone(), "{}", level);
         }
     }
 

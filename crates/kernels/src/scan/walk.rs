@@ -1,13 +1,11 @@
 //! The way through the rows: blocks that fit the first cache, what the mask leaves of them, and what of that is kept.
 
+use super::marks::offer_good;
 use super::{Pick, Query, Rows, Run, Selection};
 use crate::{Level, TopK};
 
 /// Rows of a mask's word.
 const WORD: usize = 64;
-
-/// Scores that are held against the worst kept one together.
-const COMPARED: usize = 32;
 
 /// Bytes of a block of rows: half of the smallest first cache, so that several queries find it there.
 const BLOCK_BYTES: usize = 16 << 10;
@@ -17,6 +15,9 @@ const BLOCK_ROWS: usize = 1024;
 
 /// Rows of a word from which on all 64 are read in a row: memory brings neighbours faster than it finds single rows.
 const DENSE: u32 = 24;
+
+/// Queries that a block is scored for before the next ones come: their scores stay in the first cache too.
+const QUERIES: usize = 8;
 
 /// Single rows that are asked for before the first of them is read.
 const LISTED: usize = 128;
@@ -30,8 +31,10 @@ pub(super) struct Walk<'a, 'r, Q: Query> {
     tops: &'a mut [TopK],
     /// Rows of a block, a multiple of [`WORD`].
     block: usize,
-    /// `[queries, rows of the block]`
+    /// `[some queries, rows of the block]`
     scores: Vec<f32>,
+    /// Which of one query's scores are good enough, a bit each.
+    good: Vec<u64>,
     /// Rows of words that are not dense, waiting to be scored together.
     listed: Vec<usize>,
 }
@@ -51,9 +54,11 @@ impl<'a, 'r, Q: Query> Walk<'a, 'r, Q> {
             assert_eq!(query.dim(), rows.dim(), "the query must be as wide as the rows");
         }
         let block = (BLOCK_BYTES / rows.stride().max(1)).next_multiple_of(WORD).min(BLOCK_ROWS);
-        let scores = vec![0.0; queries.len() * block.max(LISTED + WORD)];
+        let most = block.max(LISTED + WORD);
+        let scores = vec![0.0; queries.len().min(QUERIES) * most];
+        let good = vec![0; most.div_ceil(WORD)];
         let listed = Vec::with_capacity(LISTED + WORD);
-        Self { level, queries, rows, selection, tops, block, scores, listed }
+        Self { level, queries, rows, selection, tops, block, scores, good, listed }
     }
 
     pub(super) fn go(mut self) {
@@ -87,11 +92,7 @@ impl<'a, 'r, Q: Query> Walk<'a, 'r, Q> {
     fn run(&mut self, word: usize, end: usize) {
         let start = word * WORD;
         let run = Run { start, count: self.rows.len().min(end * WORD) - start };
-        let counts = |selection: Selection<'_>, i: usize| {
-            let row = start + i;
-            selection.mask.is_none_or(|mask| mask[row / WORD] >> (row % WORD) & 1 == 1)
-        };
-        self.score(run, counts);
+        self.score(run, |selection, at| selection.mask.map_or(u64::MAX, |mask| mask[word + at]));
     }
 
     /// Lists the rows of a word that count.
@@ -109,40 +110,26 @@ impl<'a, 'r, Q: Query> Walk<'a, 'r, Q> {
 
     fn score_listed(&mut self) {
         let listed = std::mem::take(&mut self.listed);
-        self.score(&*listed, |_, _| true);
+        self.score(&*listed, |_, _| u64::MAX);
         self.listed = listed;
         self.listed.clear();
     }
 
-    /// Scores what was picked and offers what counts of it.
-    fn score<P: Pick>(&mut self, picked: P, counts: impl Fn(Selection<'_>, usize) -> bool) {
+    /// Scores what was picked and offers what counts of it: of each 64 picked rows those that `counting` has a bit for.
+    fn score<P: Pick>(&mut self, picked: P, counting: impl Fn(Selection<'_>, usize) -> u64) {
         let count = picked.count();
         if count == 0 {
             return;
         }
-        let scores = &mut self.scores[..self.queries.len() * count];
-        Q::score(self.level, self.queries, self.rows, picked, scores);
-        for (scores, top) in scores.chunks_exact(count).zip(&mut *self.tops) {
-            for (at, scores) in scores.chunks(COMPARED).enumerate() {
-                // Picked rows ascend.
-                let first = self.selection.first + picked.row(at * COMPARED) as u64;
-                if !any_at_least(scores, top.threshold(first)) {
-                    continue;
-                }
-                for (i, score) in scores.iter().enumerate() {
-                    let i = at * COMPARED + i;
-                    if *score >= top.threshold(first) && counts(self.selection, i) {
-                        top.offer(self.selection.first + picked.row(i) as u64, *score);
-                    }
-                }
+        // Picked rows ascend.
+        let name = |i: usize| self.selection.first + picked.row(i) as u64;
+        let good = &mut self.good[..count.div_ceil(WORD)];
+        for (queries, tops) in self.queries.chunks(QUERIES).zip(self.tops.chunks_mut(QUERIES)) {
+            let scores = &mut self.scores[..queries.len() * count];
+            Q::score(self.level, queries, self.rows, picked, scores);
+            for (scores, top) in scores.chunks_exact(count).zip(tops) {
+                offer_good(self.level, scores, good, top, name, |at| counting(self.selection, at));
             }
         }
     }
-}
-
-/// Whether any score is at least the threshold.
-#[inline(always)]
-fn any_at_least(scores: &[f32], threshold: f32) -> bool {
-    // No early end, so that many are compared in one instruction.
-    scores.iter().fold(false, |any, score| any | (*score >= threshold))
 }

@@ -3,12 +3,14 @@
 //! Codes are made unsigned by adding 128, which adds 128 times the query's steps to each sum. A step is `256 · high + low`
 //! with two signed bytes, whose sums are held apart. Sums wrap as they like: the whole fits 32 bits in the end.
 //!
-//! No machine with these instructions was at hand when this was written.
+//! Arrays of vectors are filled by loops: a closure given to `map` is not sure to be compiled with the function's
+//! instructions, and as a call that stores and loads every vector it made this slower than AVX2.
 
 use std::arch::x86_64::{
-    __m256i, __m512i, _mm256_add_epi32, _mm512_add_epi32, _mm512_castsi512_si256,
-    _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_loadu_si512, _mm512_maskz_loadu_epi8,
-    _mm512_set1_epi8, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_xor_si512,
+    __m256i, __m512i, _mm256_add_epi32, _mm256_setzero_si256, _mm512_add_epi32,
+    _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_loadu_si512,
+    _mm512_maskz_loadu_epi8, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_slli_epi32,
+    _mm512_xor_si512,
 };
 
 use super::{ByteQuery, ByteRows, LINE, TILE, Tile};
@@ -45,23 +47,31 @@ fn add_up<const R: usize, const Q: usize>(tile: Tile<'_, R, Q>) -> [i32; TILE] {
     let mut sums = [[[_mm512_setzero_si512(); 2]; R]; Q];
     for at in (0..dim).step_by(LINE) {
         let left = (dim - at).min(LINE);
-        let rows = tile.rows.map(|row| {
+        let mut rows = [_mm512_setzero_si512(); R];
+        for (codes, row) in rows.iter_mut().zip(tile.rows) {
             // SAFETY: `left` codes are left of the row from `at` on.
-            let codes = unsafe { load(row.as_ptr().add(at), left) };
-            _mm512_xor_si512(codes, _mm512_set1_epi8(i8::MIN))
-        });
+            let signed = unsafe { load(row.as_ptr().add(at), left) };
+            *codes = _mm512_xor_si512(signed, _mm512_set1_epi8(i8::MIN));
+        }
         for (sums, query) in sums.iter_mut().zip(tile.queries) {
             // SAFETY: both are filled up to a multiple of a line and end behind `at`.
-            let steps = [&query.high, &query.low]
-                .map(|bytes| unsafe { _mm512_loadu_si512(bytes.as_ptr().add(at).cast()) });
+            let (high, low) = unsafe {
+                (
+                    _mm512_loadu_si512(query.high.as_ptr().add(at).cast()),
+                    _mm512_loadu_si512(query.low.as_ptr().add(at).cast()),
+                )
+            };
             for (sums, row) in sums.iter_mut().zip(rows) {
-                sums[0] = _mm512_dpbusd_epi32(sums[0], row, steps[0]);
-                sums[1] = _mm512_dpbusd_epi32(sums[1], row, steps[1]);
+                sums[0] = _mm512_dpbusd_epi32(sums[0], row, high);
+                sums[1] = _mm512_dpbusd_epi32(sums[1], row, low);
             }
         }
     }
-    let halves = sums.map(|sums| sums.map(|[high, low]| fold(high, low)));
-    let mut sums = super::avx2::reduce(halves.as_flattened());
+    let mut halves = [_mm256_setzero_si256(); TILE];
+    for (half, [high, low]) in halves.iter_mut().zip(sums.as_flattened()) {
+        *half = fold(*high, *low);
+    }
+    let mut sums = super::avx2::reduce(&halves);
     for (sums, query) in sums.chunks_exact_mut(R).zip(tile.queries) {
         for sum in sums {
             *sum = sum.wrapping_sub(query.surplus);
