@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use hpd_encoder::{
-    Arithmetic, EncoderConfig, Folder, Model, ModelType, OpenOptions, Tokenizer, Tokens,
-};
+use hpd_encoder::{EncoderConfig, Folder, Model, ModelType, Tokenizer, Tokens};
 use hpd_eval::sts::Pairs;
 use hpd_files::{Error, Progress, Result};
 use serde_json::{Map, Value, json};
@@ -150,11 +148,7 @@ impl Start {
         let components = pca.components();
         let weight = (recipe.head.start == HeadStart::Pca).then_some(components.data.as_slice());
         if self.is_static() {
-            // For a start, three digits are plenty, and where the CPU multiplies them they come twice as fast.
-            let opening =
-                OpenOptions { arithmetic: Some(Arithmetic::Bfloat16), ..OpenOptions::default() };
-            let model = Model::open_with(&self.folder.path, &opening)?;
-            let words = table::start(&model, tokens, progress)?;
+            let words = table::start(&Model::open(&self.folder.path)?, tokens, progress)?;
             let config = self.config.clone();
             return Student::from_table(config, &words, head, weight, recipe.seed, device);
         }
