@@ -211,7 +211,7 @@ fn a_static_model_is_the_mean_of_its_tokens() {
 
 #[test]
 fn a_token_of_the_vocabulary_has_the_vector_of_its_text() {
-    for name in ["bert_mean", "roberta_new", "static_embedding", "model2vec_plain"] {
+    for name in ["bert_mean", "roberta_new", "static_embedding"] {
         let model = open(name);
         let table = model.encode_vocabulary(&Silent).unwrap();
         assert_eq!(table.len(), model.folder().config.vocab_size, "{name}");
