@@ -22,8 +22,8 @@ const ENCODED: usize = 100;
 const AFTER_HELP: &str = "\
 Examples:
   hpd bench retrieval --teacher teacher --student student --retrieval quora/
-  hpd bench retrieval --teacher teacher --student student --retrieval quora/ --sizes 1000000,10000000 \\
-    --threads 1,2 --plot retrieval.svg
+  hpd bench retrieval --teacher teacher --student student --retrieval quora/ \\
+    --sizes 1000000,10000000 --threads 1,2 --plot retrieval.svg
   hpd bench retrieval --vectors documents.npy --queries queries.npy --json
 
 The teacher's vectors are searched as floats; the student's as floats, in 8 bits, and by their signs
