@@ -5,10 +5,11 @@
 //! bits. That is half of the work of [`shuffle`](super::shuffle), and several queries look up while rows are in registers.
 
 use std::arch::x86_64::{
-    __m512i, _mm_loadu_si128, _mm512_add_epi8, _mm512_castsi128_si512, _mm512_dpbusd_epi32,
-    _mm512_inserti32x4, _mm512_loadu_si512, _mm512_permutexvar_epi8, _mm512_permutexvar_epi32,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setr_epi32, _mm512_setzero_si512,
-    _mm512_srli_epi16, _mm512_storeu_si512, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi32,
+    __m512i, _mm_loadu_si128, _mm512_add_epi8, _mm512_castsi128_si512, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_inserti32x4, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+    _mm512_mul_ps, _mm512_permutexvar_epi8, _mm512_permutexvar_epi32, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setzero_si512, _mm512_slli_epi32,
+    _mm512_srli_epi16, _mm512_sub_epi32, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi32,
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
@@ -47,15 +48,32 @@ pub(super) fn scores<P: Pick>(
     scores: &mut [f32],
 ) {
     let count = picked.count();
-    for (queries, scores) in queries.chunks(QUERIES).zip(scores.chunks_mut(QUERIES * count)) {
-        for start in (0..count).step_by(ROWS) {
-            rows_ahead::<P>(rows, picked.row(start), ROWS);
-            let sums = counts(queries, rows, picked, start);
-            for ((sum, query), scores) in sums.iter().zip(queries).zip(scores.chunks_mut(count)) {
-                for (score, count) in scores[start..].iter_mut().zip(in_order(*sum)) {
-                    *score = query.0.score_of(count);
-                }
-            }
+    let (fours, rest) = queries.as_chunks::<QUERIES>();
+    let (of_fours, of_rest) = scores.split_at_mut(fours.len() * QUERIES * count);
+    for (queries, scores) in fours.iter().zip(of_fours.chunks_mut(QUERIES * count)) {
+        scores_of(queries, rows, picked, scores);
+    }
+    for (query, scores) in rest.as_chunks::<1>().0.iter().zip(of_rest.chunks_mut(count)) {
+        scores_of(query, rows, picked, scores);
+    }
+}
+
+/// Scores for as many queries as the compiler knows of, so that their counts stay in registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
+fn scores_of<P: Pick, const Q: usize>(
+    queries: &[Graded<'_>; Q],
+    rows: BitRows<'_>,
+    picked: P,
+    scores: &mut [f32],
+) {
+    let count = picked.count();
+    for start in (0..count).step_by(ROWS) {
+        rows_ahead::<P>(rows, picked.row(start), ROWS);
+        let sums = counts(queries, rows, picked, start);
+        let there = start..count.min(start + ROWS);
+        for q in 0..Q {
+            store(queries[q].0, sums[q], &mut scores[q * count..][there.clone()]);
         }
     }
 }
@@ -63,31 +81,28 @@ pub(super) fn scores<P: Pick>(
 /// The weighted counts of the rows from the one picked `start`-th on, for each query.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
-fn counts<P: Pick>(
-    queries: &[Graded<'_>],
+fn counts<P: Pick, const Q: usize>(
+    queries: &[Graded<'_>; Q],
     rows: BitRows<'_>,
     picked: P,
     start: usize,
-) -> [__m512i; QUERIES] {
-    let (words, last) = (rows.words_of_row(), picked.count() - 1);
-    let mut sums = [_mm512_setzero_si512(); QUERIES];
+) -> [__m512i; Q] {
+    let words = rows.words_of_row();
+    let mut sums = [_mm512_setzero_si512(); Q];
     for piece in 0..words.div_ceil(WORDS) {
         let of_piece = if P::NEIGHBOURS && words == WORDS && start + ROWS <= picked.count() {
             side_by_side(&rows.words[picked.row(start) * WORDS..][..ROWS * WORDS])
         } else {
-            let mut pieces = [[0; WORDS]; ROWS];
-            for (i, copy) in pieces.iter_mut().enumerate() {
-                let row = &rows.row(picked.row((start + i).min(last)))[piece * WORDS..];
-                let there = row.len().min(WORDS);
-                copy[..there].copy_from_slice(&row[..there]);
-            }
-            one_by_one(&pieces)
+            one_by_one(rows, picked, start, piece)
         };
         let columns = turned(of_piece);
         for (sum, (_, table)) in sums.iter_mut().zip(queries) {
+            // Held in a register: through memory, each addition would wait for the one before to be stored.
+            let mut total = *sum;
             for (column, entries) in columns.iter().zip(&table.0[piece]) {
-                *sum = _mm512_dpbusd_epi32(*sum, look_up(*column, entries), _mm512_set1_epi8(1));
+                total = _mm512_dpbusd_epi32(total, look_up(*column, entries), _mm512_set1_epi8(1));
             }
+            *sum = total;
         }
     }
     sums
@@ -106,12 +121,26 @@ fn side_by_side(rows: &[u64]) -> [__m512i; COLUMNS] {
     vectors
 }
 
-/// The same from pieces of 16 bytes. A load of 64 would wait for those that were just stored.
-#[inline]
+/// The same of rows that lie anywhere, or have several pieces. By itself, since otherwise its addresses are computed for rows that
+/// lie side by side too, which takes longer than all else.
+#[inline(never)]
 #[target_feature(enable = "avx512f")]
-fn one_by_one(pieces: &[[u64; WORDS]; ROWS]) -> [__m512i; COLUMNS] {
+fn one_by_one<P: Pick>(
+    rows: BitRows<'_>,
+    picked: P,
+    start: usize,
+    piece: usize,
+) -> [__m512i; COLUMNS] {
+    let last = picked.count() - 1;
+    let mut pieces = [[0; WORDS]; ROWS];
+    for (i, copy) in pieces.iter_mut().enumerate() {
+        let row = &rows.row(picked.row((start + i).min(last)))[piece * WORDS..];
+        let there = row.len().min(WORDS);
+        copy[..there].copy_from_slice(&row[..there]);
+    }
     let mut vectors = [_mm512_setzero_si512(); COLUMNS];
     for (vector, four) in vectors.iter_mut().zip(pieces.as_chunks::<4>().0) {
+        // A load of 64 bytes would wait for those that were just stored.
         // SAFETY: each piece has sixteen bytes.
         *vector = unsafe {
             let lanes = _mm512_castsi128_si512(_mm_loadu_si128(four[0].as_ptr().cast()));
@@ -158,15 +187,15 @@ fn look_up(column: __m512i, entries: &Entries) -> __m512i {
     _mm512_add_epi8(low, _mm512_permutexvar_epi8(upper, of_upper))
 }
 
-/// Counts in the order of the rows.
+/// Makes counts scores, in the order of the rows; the same steps as [`BitQuery::score_of`], which compilers take one by one.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn in_order(sums: __m512i) -> [u32; ROWS] {
+fn store(query: &BitQuery, counts: __m512i, scores: &mut [f32]) {
     let places = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    let mut counts = [0; ROWS];
-    // SAFETY: sixteen numbers of 32 bits are one vector.
-    unsafe {
-        _mm512_storeu_si512(counts.as_mut_ptr().cast(), _mm512_permutexvar_epi32(places, sums));
-    }
-    counts
+    let twice = _mm512_slli_epi32::<1>(_mm512_permutexvar_epi32(places, counts));
+    let steps = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_set1_epi32(query.most), twice));
+    let found = _mm512_mul_ps(steps, _mm512_set1_ps(query.scale));
+    let there = scores.len().min(ROWS);
+    // SAFETY: only the scores that the mask names are written.
+    unsafe { _mm512_mask_storeu_ps(scores.as_mut_ptr(), ((1_u32 << there) - 1) as u16, found) };
 }
