@@ -151,6 +151,41 @@ fn labels_are_read_off_the_vectors_of_every_variant() {
 }
 
 #[test]
+fn the_report_is_one_page_with_the_training_of_the_model_it_is_about() {
+    let (_folder, path) = workplace();
+    fs::create_dir(path.join("student.run")).unwrap();
+    fs::write(path.join("student.run/run.json"), r#"{"status": "running"}"#).unwrap();
+    let metrics = "{\"step\":10,\"loss\":0.5}\n{\"step\":20,\"loss\":0.25}\n{\"st";
+    fs::write(path.join("student.run/metrics.jsonl"), metrics).unwrap();
+    let sets = "--sts sts --classify classify";
+    let models = "--model teacher --model student";
+    succeed(&path, &format!("{models} {sets} --speed --report page.html --output results.json"));
+    let page = fs::read_to_string(path.join("page.html")).unwrap();
+    for words in [
+        "<title>hpd evaluate: teacher, student</title>",
+        "<h2>Training of student.run</h2>",
+        "<figcaption>Mean Spearman against size</figcaption>",
+        "<figcaption>Mean accuracy against speed</figcaption>",
+        "<figcaption>student, cosine × 100</figcaption>",
+        "<li>w1 w2 w3 w4</li>",
+    ] {
+        assert!(page.contains(words), "`{words}` is not in the page");
+    }
+    let model = &read_json(&path.join("results.json"))["models"][0];
+    assert!(model["bytes"].as_u64() > Some(1000) && model["parameters"].as_u64() > Some(1000));
+    assert!(model["speed"]["sentences_per_second"].as_f64() > Some(0.0));
+
+    let call = format!("--model teacher {sets} --report page.html");
+    refuse(&path, &call, "`page.html` is already there");
+    fs::write(path.join("mine.txt"), "<b>\nw2\n").unwrap();
+    succeed(&path, &format!("{call} --overwrite --report-sentences mine.txt"));
+    let page = fs::read_to_string(path.join("page.html")).unwrap();
+    assert!(page.contains("<li>&lt;b&gt;</li>") && !page.contains("Training of"));
+    refuse(&path, &format!("{call} --overwrite --run nowhere"), "nowhere/run.json");
+    refuse(&path, &format!("--model teacher {sets} --run student.run"), "--report");
+}
+
+#[test]
 fn words_stand_beside_each_model_and_alone() {
     let (_folder, path) = workplace();
     let output = succeed(&path, "--model teacher --sts sts --retrieval retrieval --hybrid");

@@ -147,12 +147,15 @@ fn a_student_without_layers_is_looked_at_too() {
 
 #[test]
 fn damaged_runs_are_refused() {
-    for name in ["beginning.json", "held_back.safetensors", "pca.safetensors", "best.safetensors"] {
-        let (_place, folder, _) = finished();
-        fs::write(folder.join(name), "{").unwrap();
-        assert!(ask(&folder, &[]).unwrap_err().to_string().contains(name), "{name}");
-    }
     let (_place, folder, _) = finished();
+    for name in ["beginning.json", "held_back.safetensors", "pca.safetensors", "best.safetensors"] {
+        let whole = fs::read(folder.join(name)).unwrap();
+        for damaged in [&b"{"[..], &whole[..whole.len() / 2]] {
+            fs::write(folder.join(name), damaged).unwrap();
+            assert!(ask(&folder, &[]).unwrap_err().to_string().contains(name), "{name}");
+        }
+        fs::write(folder.join(name), whole).unwrap();
+    }
     change_run(&folder, |run| run["binding"]["shape"] = json!("round"));
     let error = ask(&folder, &[]).unwrap_err().to_string();
     assert!(error.ends_with("does not tell the student's shape"), "{error}");

@@ -11,7 +11,7 @@ mod html;
 mod map;
 mod run;
 
-use crate::report::{ModelResults, Results, Table, tables};
+use crate::report::{ModelResults, Results, Table, TaskResult, tables};
 use crate::tasks::Kind;
 
 use chart::{Series, Spot, lines, scatter};
@@ -219,12 +219,9 @@ fn facts(model: &ModelResults) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    facts.extend(
-        model
-            .tasks
-            .iter()
-            .map(|task| ("data", format!("{}, files {}", task.task_name, task.dataset_revision))),
-    );
+    let files = |task: &TaskResult| format!("{}, files {}", task.task_name, task.dataset_revision);
+    let files: Vec<String> = model.tasks.iter().map(files).collect();
+    facts.push(("data", files.join("; ")));
     facts
 }
 

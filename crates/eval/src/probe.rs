@@ -15,7 +15,7 @@ use rten_tensor::{Layout, NdTensorView};
 use crate::lbfgs::{Stop, minimise};
 
 /// Penalties tried, the strongest first, so that each fit starts near its end and a tie goes to the plainer probe.
-pub const PENALTIES: [f64; 7] = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001];
+pub const PENALTIES: [f64; 9] = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001];
 
 /// Every so many-th row of a label is left out of the training to choose the penalty by.
 const FOLD: usize = 5;

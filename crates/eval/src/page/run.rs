@@ -45,7 +45,7 @@ impl Run {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
         let mut facts: Vec<(String, String)> =
             run.get("status").and_then(fact("status")).into_iter().collect();
-        for field in ["steps", "training_seconds", "sentences_per_second", "held_back"] {
+        for field in ["steps", "training_seconds", "sentences_per_second"] {
             facts.extend(results.get(field).and_then(fact(field)));
         }
         if let Some(Value::Object(bound)) = run.get("binding") {
