@@ -198,7 +198,11 @@ impl ModelTeacher {
         TeacherCard {
             prompt: Some(format!("{:?}", options.prompt)),
             max_seq_length: Some(model.max_seq_length()),
-            ..TeacherCard::new("model", name, &identity(model, model.arithmetic(), options))
+            ..TeacherCard::new(
+                "model",
+                name,
+                &in_numbers(identity(model, options), model.arithmetic()),
+            )
         }
     }
 
@@ -220,20 +224,24 @@ impl ModelTeacher {
 
 /// Whether vectors whose teacher has this fingerprint may be `model`'s, in whatever numbers it computed.
 pub(crate) fn could_have_made(model: &Model, fingerprint: &str) -> bool {
-    let options = EncodeOptions::default();
+    let parts = identity(model, &EncodeOptions::default());
     [Arithmetic::Float32, Arithmetic::Bfloat16, Arithmetic::Int8].into_iter().any(|arithmetic| {
-        TeacherCard::new("model", "", &identity(model, arithmetic, &options)).fingerprint
-            == fingerprint
+        let card = TeacherCard::new("model", "", &in_numbers(parts.clone(), arithmetic));
+        card.fingerprint == fingerprint
     })
 }
 
-/// All that a model's vectors depend on.
-fn identity(model: &Model, arithmetic: Arithmetic, options: &EncodeOptions) -> Vec<String> {
-    let mut parts = vec![
+/// All that a model's vectors depend on, but for the numbers it computes in.
+fn identity(model: &Model, options: &EncodeOptions) -> Vec<String> {
+    vec![
         model.identity().weights.clone(),
         describe(model.folder()),
         format!("{} {options:?}", model.max_seq_length()),
-    ];
+    ]
+}
+
+/// The same with those.
+fn in_numbers(mut parts: Vec<String>, arithmetic: Arithmetic) -> Vec<String> {
     // Caches of floats keep the name they had before there was a choice.
     if arithmetic != Arithmetic::Float32 {
         parts.push(format!("{arithmetic:?}"));

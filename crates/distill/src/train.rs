@@ -10,6 +10,7 @@ use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result, interrupt};
 
 use crate::batches::Batches;
+use crate::beginning::texts_of;
 use crate::checkpoint::{self, Checkpoint, RunState};
 use crate::loss::{Loss, loss};
 use crate::metrics::{Metrics, MetricsFile};
@@ -337,8 +338,7 @@ impl TrainingData<'_> {
             metrics.dev_mse = Some(100.0 * squares / count);
         }
         if let Some(sts) = &self.dev_sts {
-            let texts: Vec<_> = (0..sts.tokens.len()).map(|i| sts.tokens.text(i)).collect();
-            metrics.dev_sts = Some((sts.spearman)(&student.embed(&texts)));
+            metrics.dev_sts = Some((sts.spearman)(&student.embed(&texts_of(sts.tokens))));
         }
         metrics
     }

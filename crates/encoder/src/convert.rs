@@ -46,7 +46,7 @@ pub struct Conversion {
 /// When `source` lacks something, is damaged or not supported, or `output` is there already and `replace` is
 /// off.
 pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Float32, Vec::new(), None)
+    rewrite(source, output, replace, Storage::Float32, None)
 }
 
 /// As [`convert`], with `more` behind the model's own head, which puts its vectors into `space`.
@@ -60,7 +60,7 @@ pub fn extend(
     more: Vec<Module>,
     space: String,
 ) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Float32, more, Some(space))
+    rewrite(source, output, replace, Storage::Float32, Some((more, space)))
 }
 
 /// As [`convert`], with the words and the linear layers of the Transformer in 8 bits
@@ -69,7 +69,7 @@ pub fn extend(
 /// # Errors
 /// As [`convert`], and when `source` is in 8 bits already: a second rounding would only add to the first.
 pub fn quantize(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Int8, Vec::new(), None)
+    rewrite(source, output, replace, Storage::Int8, None)
 }
 
 fn rewrite(
@@ -77,8 +77,7 @@ fn rewrite(
     output: &Path,
     replace: bool,
     storage: Storage,
-    more: Vec<Module>,
-    new_space: Option<String>,
+    more: Option<(Vec<Module>, String)>,
 ) -> Result<Conversion> {
     let folder = Folder::open(source)?;
     refuse_model2vec(&folder)?;
@@ -90,7 +89,11 @@ fn rewrite(
     let (tensors, dropped) = encoder_tensors(names, read_tensors(&folder.transformer)?);
     let about = json::read_if_present(&source.join("hpd.json"))?;
     let mut head: Vec<Module> = folder.head.iter().map(module).collect::<Result<_>>()?;
-    head.extend(more);
+    let mut space = space(&folder, about.as_ref());
+    if let Some((more, another)) = more {
+        head.extend(more);
+        space = Some(another);
+    }
     let model = ModelFolder {
         encoder: encoder(&folder)?,
         tensors,
@@ -98,7 +101,7 @@ fn rewrite(
         prompts: folder.prompts.clone(),
         default_prompt_name: folder.default_prompt_name.clone(),
         tokenizer_from: folder.transformer.clone(),
-        space: new_space.or_else(|| space(&folder, about.as_ref())),
+        space,
         about: about.unwrap_or_default(),
         readme: noted(readme(source)?, storage),
     };

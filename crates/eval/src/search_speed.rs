@@ -26,12 +26,13 @@ use serde::{Deserialize, Serialize};
 use crate::provenance::{self, Machine};
 use crate::retrieval::{self, Collection};
 use crate::scan::unit_rows;
+use crate::speed::case::pool;
 use crate::speed::{in_turn, median};
 
 use index::{Bytes, Index, Signs};
 pub use plot::plot;
 pub use report::table;
-use timing::{Pools, Sample, Stopwatch};
+use timing::{Sample, Stopwatch};
 
 /// Hits that are asked for.
 pub const HITS: usize = 10;
@@ -352,7 +353,8 @@ fn run_rounds(
     settings: &Settings,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let pools = Pools::new(&settings.threads)?;
+    let pools: Vec<_> =
+        settings.threads.iter().map(|&threads| pool(threads)).collect::<Result<_>>()?;
     let samples = settings.rounds * contenders.len() * settings.threads.len();
     progress.stage(&format!("{size} vectors: measuring"), Some(samples as u64));
     for round in 0..settings.rounds {

@@ -9,8 +9,6 @@ use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result};
 use rayon::ThreadPool;
 
-use crate::speed::case::pool;
-
 /// Searches of a sample go on at least so long …
 const LEAST: Duration = Duration::from_millis(250);
 
@@ -24,19 +22,6 @@ pub(super) struct Sample {
     pub(super) single: f64,
     /// In batches.
     pub(super) batched: f64,
-}
-
-/// Threads that live as long as the measuring.
-pub(super) struct Pools(Vec<ThreadPool>);
-
-impl Pools {
-    pub(super) fn new(threads: &[usize]) -> Result<Self> {
-        Ok(Self(threads.iter().map(|&threads| pool(threads)).collect::<Result<_>>()?))
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &ThreadPool> {
-        self.0.iter()
-    }
 }
 
 /// Searches for queries one at a time and in batches, each after a first one that does not count.
