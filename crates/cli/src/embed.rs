@@ -25,7 +25,7 @@ use crate::terminal::Terminal;
 use ranges::RangeArguments;
 use texts::EncodedTexts;
 
-/// How much work a kill may cost.
+/// How much work a kill may cost. The first block is kept at once: a run that is killed soon and often goes on too.
 const ACKNOWLEDGE_EVERY: Duration = Duration::from_secs(5);
 
 /// What `hpd embed` takes.
@@ -270,15 +270,15 @@ fn append_all(
     standing: &mut Standing,
     terminal: &Terminal,
 ) -> Result<()> {
-    let mut acknowledged = Instant::now();
+    let mut acknowledged = None::<Instant>;
     while let Some((ids, rows)) = texts.next_block()? {
         spool.append(&ids, &rows)?;
         *standing = texts.standing();
         terminal.advance(ids.len() as u64);
         interrupt::check(&format!("{} rows are kept, `--resume` goes on with them", spool.rows()))?;
-        if acknowledged.elapsed() > ACKNOWLEDGE_EVERY {
+        if acknowledged.is_none_or(|then| then.elapsed() > ACKNOWLEDGE_EVERY) {
             spool.acknowledge(standing)?;
-            acknowledged = Instant::now();
+            acknowledged = Some(Instant::now());
         }
     }
     // There may be bad records behind the last block.
