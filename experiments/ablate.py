@@ -4,7 +4,8 @@
     ablate.py experiments/one-layer.toml --hpd target/release/hpd --teacher DIR --work DIR --dev DIR
 
 The table (TOML) says what all runs have in common and what each changes, as flags of `hpd distill`; files may name
-folders as ${train} and so on, given by --folder train=DIR. A run that has a result is not done again, an interrupted one
+folders as ${train} and so on, given by --folder train=DIR. A run with `seeds = [1, 2]` is one run for each of them, and
+its line in the table is their mean and standard deviation (of a sample: n - 1). A run that has a result is not done again, an interrupted one
 is resumed. Results go to the table's name with .results.jsonl, a line a run with the command, the losses at the end
 and every development figure; the Markdown table on stdout is made of that file alone (--only-table makes no runs).
 
@@ -13,6 +14,7 @@ and every development figure; the Markdown table on stdout is made of that file 
 
 import argparse
 import json
+import statistics
 import string
 import subprocess
 import sys
@@ -48,17 +50,35 @@ def train(hpd, teacher, work, common, changes):
     return output, last
 
 
+def per_seed(runs):
+    """The runs, those with several seeds once for each."""
+    for changes in runs:
+        for seed in changes.get("seeds", [None]):
+            flags = changes.get("flags", [])
+            if seed is None:
+                yield changes
+            else:
+                yield changes | {"name": f"{changes['name']}-{seed}", "flags": [*flags, "--seed", str(seed)]}
+
+
+def cell(values, digits):
+    """A value, or the mean of several and their standard deviation."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
 def table(results):
-    """Prints the results as Markdown; the mean is over the retrieval sets."""
+    """Prints the results as Markdown, a line for all runs that say the same; the retrieval mean is over the sets."""
     sets = [(part, name) for part in ("sts", "retrieval") for name in results[0]["dev"][part]]
     header = ["run", *(name for _, name in sets), "retrieval mean", "cosine to target"]
     print(f"| {' | '.join(header)} |")
     print("|---" * len(header) + "|")
-    for row in results:
-        cells = [f"{row['dev'][part][name]:.2f}" for part, name in sets]
-        retrieval = row["dev"]["retrieval"].values()
-        cells += [f"{sum(retrieval) / len(retrieval):.2f}", f"{row['dev_cosine']:.4f}"]
-        print(f"| {row['says']} | {' | '.join(cells)} |")
+    for says in dict.fromkeys(row["says"] for row in results):
+        rows = [row for row in results if row["says"] == says]
+        cells = [cell([row["dev"][part][name] for row in rows], 2) for part, name in sets]
+        cells.append(cell([statistics.mean(row["dev"]["retrieval"].values()) for row in rows], 2))
+        cells.append(cell([row["dev_cosine"] for row in rows], 4))
+        print(f"| {says} | {' | '.join(cells)} |")
 
 
 def main():
@@ -76,7 +96,7 @@ def main():
     file = options.table.with_suffix(".results.jsonl")
     results = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     done = {row["name"] for row in results}
-    for changes in [] if options.only_table else plan["run"]:
+    for changes in [] if options.only_table else per_seed(plan["run"]):
         if changes["name"] in done:
             continue
         model, last = train(options.hpd, options.teacher, options.work, plan["common"], changes)

@@ -47,7 +47,8 @@ pub(crate) struct Arguments {
     /// Start from random weights of this width, with the vocabulary of the teacher or of `--student`
     #[arg(long, value_name = "WIDTH")]
     fresh_width: Option<usize>,
-    /// Recipe: `hpd`, `hpd2022`, `static` or a TOML file [default: static with --layers 0, else hpd]
+    /// Recipe: `hpd`, `hpd2022` (the paper's released code), `mcr2`, `ibkd` (systems that followed it), `static` or a TOML
+    /// file [default: static with --layers 0, else hpd]
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
     /// Change one knob of the recipe, for example `schedule.learning_rate=1e-4`; may be repeated

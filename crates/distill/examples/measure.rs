@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use hpd_distill::recipe::Recipe;
 use hpd_distill::student::{HeadShape, Student, spread_layers};
 use hpd_distill::train::{METRICS, TrainingData, train};
@@ -48,8 +48,11 @@ fn main() -> Result<()> {
     let data = TrainingData {
         tokens: &tokens,
         teacher: &|i, numbers| numbers.copy_from_slice(vectors.row(i)),
-        components: &components,
-        mean: &vec![0.0; vectors.dim],
+        teacher_dim: vectors.dim,
+        project: &|teacher: Tensor<2>| {
+            let rows = teacher.dims()[0];
+            teacher.slice([0..rows, 0..recipe.dim])
+        },
         epoch: &|_| training.to_vec(),
         held_back,
         dev_sts: None,

@@ -30,6 +30,7 @@ impl Batches {
         match self.order {
             Order::LengthBuckets => self.length_buckets(rows, key, &mut random),
             Order::Topics => self.topics(rows, key, &mut random),
+            Order::Shuffled => self.shuffled(rows, &mut random),
             Order::Windows => self.windows(rows, epoch, &mut random),
         }
     }
@@ -62,6 +63,11 @@ impl Batches {
         self.cut(&groups.concat())
     }
 
+    fn shuffled(&self, mut rows: Vec<u32>, random: &mut Random) -> Vec<Vec<u32>> {
+        random.shuffle(&mut rows);
+        self.cut(&rows)
+    }
+
     fn windows(&self, mut rows: Vec<u32>, epoch: usize, random: &mut Random) -> Vec<Vec<u32>> {
         if epoch > 0 {
             random.shuffle(&mut rows);
@@ -90,7 +96,9 @@ mod tests {
         #[test]
         fn every_sentence_comes_once_and_the_same_seed_gives_the_same_batches(
             count in 0u32..5000, size in 1usize..70, seed: u64, epoch in 0usize..3,
-            order in prop_oneof![Just(Order::LengthBuckets), Just(Order::Topics), Just(Order::Windows)],
+            order in prop_oneof![
+                Just(Order::LengthBuckets), Just(Order::Topics), Just(Order::Shuffled), Just(Order::Windows)
+            ],
             topic_group in 1usize..40,
         ) {
             let batches = Batches { order, size, topic_group, seed };

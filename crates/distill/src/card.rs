@@ -3,7 +3,7 @@
 //! Text only, and all of it: the run hands over facts as a [`Card`], nothing here computes or looks anything up.
 //! The YAML front matter on top is what Hugging Face reads.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use hpd_encoder::DenseActivation;
 
@@ -78,14 +78,26 @@ pub enum StudentBody {
 }
 
 /// How the targets were made of the teacher's vectors.
-#[derive(Clone, Debug)]
-pub struct ProjectionFacts {
-    /// Vectors that the PCA was fitted on.
-    pub rows: usize,
-    /// Part of the variance that the kept components explain, 0 to 1.
-    pub explained_variance: f64,
-    /// Whether the mean is subtracted before the components are applied.
-    pub centred: bool,
+#[derive(Clone, Copy, Debug)]
+pub enum ProjectionFacts {
+    /// By principal components.
+    Pca {
+        /// Vectors that the PCA was fitted on.
+        rows: usize,
+        /// Part of the variance that the kept components explain, 0 to 1.
+        explained_variance: f64,
+        /// Whether the mean is subtracted before the components are applied.
+        centred: bool,
+    },
+    /// By a network that was trained for it.
+    Mcr2 {
+        /// Vectors that it was trained on.
+        rows: usize,
+        /// Steps of that training.
+        steps: usize,
+        /// Clusters that it divided the vectors into.
+        clusters: usize,
+    },
 }
 
 /// What it was trained on.
@@ -256,12 +268,8 @@ impl Card {
         }
         let _ = write!(
             text,
-            ".\n\nTargets: the teacher's vectors, projected by a PCA fitted on {} of them, which keeps {:.2} % of \
-             the variance; the mean is {}.\n\n\
+            ".\n\nTargets: the teacher's vectors, {projection}.\n\n\
              Recipe `{}`, {} steps in {} on {}:\n\n```toml\n{}\n```\n",
-            projection.rows,
-            projection.explained_variance * 100.0,
-            if projection.centred { "subtracted" } else { "not subtracted" },
             training.recipe,
             training.steps,
             duration(training.seconds),
@@ -308,6 +316,24 @@ impl StudentBody {
         match self {
             Self::Transformer { .. } => "text-embeddings-inference",
             Self::Static { .. } => "static-embeddings",
+        }
+    }
+}
+
+impl fmt::Display for ProjectionFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Pca { rows, explained_variance, centred } => write!(
+                f,
+                "projected by a PCA fitted on {rows} of them, which keeps {:.2} % of the variance; the mean is {}",
+                explained_variance * 100.0,
+                if centred { "subtracted" } else { "not subtracted" },
+            ),
+            Self::Mcr2 { rows, steps, clusters } => write!(
+                f,
+                "mapped by a network of three layers that was trained on {rows} of them by maximal coding rate \
+                 reduction ([Severdija et al. 2023](https://arxiv.org/abs/2304.12674)), {steps} steps, {clusters} clusters"
+            ),
         }
     }
 }
@@ -411,7 +437,7 @@ pub(crate) mod tests {
                 normalize: true,
                 matryoshka_dimensions: vec![32, 64],
             },
-            projection: ProjectionFacts {
+            projection: ProjectionFacts::Pca {
                 rows: 40_000,
                 explained_variance: 0.8125,
                 centred: false,
@@ -473,6 +499,15 @@ pub(crate) mod tests {
         ] {
             assert!(markdown.contains(words), "{words} is missing in\n{markdown}");
         }
+    }
+
+    #[test]
+    fn card_tells_of_a_trained_map_what_it_was_trained_on() {
+        let projection = ProjectionFacts::Mcr2 { rows: 400, steps: 30, clusters: 8 };
+        let markdown = Card { projection, ..card() }.to_markdown();
+        let words = "trained on 400 of them by maximal coding rate reduction ([Severdija et al. 2023]\
+                     (https://arxiv.org/abs/2304.12674)), 30 steps, 8 clusters.\n";
+        assert!(markdown.contains(words), "{markdown}");
     }
 
     #[test]

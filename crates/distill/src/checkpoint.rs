@@ -122,10 +122,12 @@ impl Checkpoint {
             SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
         let header = metadata.metadata().as_ref().and_then(|entries| entries.get(HEADER));
         let header = header.ok_or_else(|| damaged(format!("no `{HEADER}` in its header")))?;
-        let state: RunState = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
+        let mut state: RunState =
+            serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
         if state.version != VERSION {
             return Err(damaged(format!("version {}, expected {VERSION}", state.version)));
         }
+        state.recipe = Recipe::rewritten(&state.recipe);
         Ok(Some(Self { path: path.to_owned(), bytes, state }))
     }
 

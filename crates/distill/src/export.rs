@@ -38,7 +38,7 @@ pub struct TrainedStudent {
 pub struct Space<'a> {
     /// Fingerprint of the teacher: its weights, or the file of its vectors, or its endpoint and model name.
     pub teacher: &'a str,
-    /// Components of the PCA, `[dim, teacher dim]`, row-major.
+    /// Components of the PCA, `[dim, teacher dim]`, row-major, or all numbers of another map.
     pub projection: &'a [f32],
     /// Numbers in a target.
     pub dim: usize,

@@ -18,12 +18,11 @@ use hpd_files::{Error, Progress, Result};
 use crate::agreement::agreement;
 use crate::beginning::DevSts;
 use crate::card::{
-    Card, DataFacts, ProjectionFacts, Results, Speed, StudentBody, StudentFacts, TeacherFacts,
-    TrainingFacts,
+    Card, DataFacts, Results, Speed, StudentBody, StudentFacts, TeacherFacts, TrainingFacts,
 };
 use crate::export::{self, Space, TrainedStudent};
-use crate::pca::Pca;
-use crate::recipe::{self, Center, Recipe};
+use crate::projection::Projection;
+use crate::recipe::{self, Recipe};
 use crate::run::{Settings, TeacherArgument, spearman};
 use crate::scores::{Row, Scores};
 use crate::sentences::Sentences;
@@ -37,7 +36,7 @@ use crate::train::Outcome;
 pub(crate) struct Material<'a> {
     pub(crate) sentences: &'a Sentences,
     pub(crate) vectors: &'a TeacherVectors,
-    pub(crate) pca: &'a Pca,
+    pub(crate) projection: &'a Projection,
     pub(crate) pairs: Option<&'a Pairs>,
 }
 
@@ -62,13 +61,12 @@ impl Finish<'_> {
         replace: bool,
     ) -> Result<()> {
         let (student, card) = (self.student()?, self.model_card(scores));
-        let projection = self.material.pca.components();
-        let mean = self.material.pca.mean();
+        let (projection, center) = self.material.projection.numbers();
         let space = Space {
             teacher: &self.card.fingerprint,
-            projection: &projection.data,
+            projection: &projection,
             dim: self.recipe().dim,
-            center: if self.recipe().center == Center::Mean { &mean } else { &[] },
+            center: &center,
         };
         export::write(student, &space, &card, output, replace).map(drop)
     }
@@ -86,9 +84,9 @@ impl Finish<'_> {
         let encode_seconds = began.elapsed().as_secs_f64();
 
         let full = self.material.vectors.gather(sentences.held_back());
-        let projected = self.material.pca.project(&full, self.recipe().center)?;
+        let projected = self.material.projection.project(&full)?;
         let teacher_sts = self.judged.and_then(|judged| judged.teacher);
-        let pca_sts = self.judged.and_then(|judged| judged.projected);
+        let projected_sts = self.judged.and_then(|judged| judged.projected);
         let student_sts = self.student_sts(&student)?;
         let line = |name: &str, rows: &Matrix, target: Option<&Matrix>, dev_sts| Row {
             name: name.to_owned(),
@@ -102,7 +100,7 @@ impl Finish<'_> {
             held_back: texts.len(),
             rows: vec![
                 line("teacher", &full, None, teacher_sts),
-                line("teacher + PCA", &projected, Some(&projected), pca_sts),
+                line(&self.material.projection.row(), &projected, Some(&projected), projected_sts),
                 line("student", &encoded, Some(&projected), student_sts),
             ],
             steps: self.outcome.steps as usize,
@@ -194,11 +192,7 @@ impl Finish<'_> {
             name,
             teacher: self.teacher_facts(),
             student: self.student_facts(),
-            projection: ProjectionFacts {
-                rows: self.material.pca.origin().rows,
-                explained_variance: self.material.pca.explained_ratio(),
-                centred: self.recipe().center == Center::Mean,
-            },
+            projection: self.material.projection.facts(self.recipe()),
             data: self.data_facts(),
             training: TrainingFacts {
                 recipe: self.settings.recipe_name.clone(),

@@ -4,7 +4,7 @@
 //! the student as it is now come from the best checkpoint, which is what would be exported; everything else was
 //! written down when the run began ([`crate::beginning`]) or while it went ([`hpd_eval::course`]).
 //!
-//! `run folder ─Beginning, PCA, checkpoint, metrics─> rows of scores, histogram, worst sentences, course`
+//! `run folder ─Beginning, projection, checkpoint, metrics─> rows of scores, histogram, worst sentences, course`
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -22,7 +22,7 @@ use crate::agreement::{agreement, cosines_to};
 use crate::beginning::{Beginning, HeldBack, TokenCounts, texts_of};
 use crate::checkpoint::Checkpoint;
 use crate::overlap::{Overlap, overlap};
-use crate::pca::Pca;
+use crate::projection::Projection;
 use crate::recipe::Recipe;
 use crate::run_folder::{self, RunFile, Status};
 use crate::scores::{Row, Scores};
@@ -59,7 +59,7 @@ pub struct Inspection {
     pub student: Option<StudentNow>,
     /// Sentences held back from training, on which all are compared; 0 where it is not known.
     pub held_back: usize,
-    /// Teacher, teacher + PCA, student at its start and student now, as far as known.
+    /// Teacher, projected teacher, student at its start and student now, as far as known.
     pub rows: Vec<Row>,
     /// How near the held-back sentences are to their targets, from the farthest bar that is not empty up to 1.
     pub cosine_to_target: Vec<Bar>,
@@ -217,6 +217,8 @@ fn training_text(
 /// The held-back sentences as the teacher, its projection and the student see them.
 struct Students {
     held_back: HeldBack,
+    /// What the projected teacher is called.
+    projection: String,
     target: Matrix,
     /// The student as it is now, if there is a checkpoint.
     now: Option<(StudentNow, Matrix)>,
@@ -230,8 +232,8 @@ impl Students {
         held_back: HeldBack,
     ) -> Result<Self> {
         let recipe = Recipe::load(&folder.join("recipe.toml").to_string_lossy())?;
-        let pca = Pca::load(&folder.join("pca.safetensors"))?;
-        let target = pca.project(&held_back.teacher, recipe.center)?;
+        let projection = Projection::load(folder, &recipe)?;
+        let target = projection.project(&held_back.teacher)?;
         let now = newest_checkpoint(folder)?.map(|(file, checkpoint)| {
             let shape = shape(folder, run)?;
             // Every number of it is replaced by the checkpoint's.
@@ -248,7 +250,7 @@ impl Students {
                 folder.display()
             )));
         }
-        Ok(Self { held_back, target, now })
+        Ok(Self { held_back, projection: projection.row(), target, now })
     }
 
     fn rows(&self, beginning: &Beginning, run: &RunFile, course: &Course) -> Vec<Row> {
@@ -262,7 +264,7 @@ impl Students {
         let target = Some(&self.target);
         let mut rows = vec![
             row("teacher", &self.held_back.teacher, None, sts.and_then(|sts| sts.teacher)),
-            row("teacher + PCA", &self.target, target, sts.and_then(|sts| sts.projected)),
+            row(&self.projection, &self.target, target, sts.and_then(|sts| sts.projected)),
             row("student at start", &self.held_back.start, target, sts.and_then(|sts| sts.student)),
         ];
         if let Some((now, vectors)) = &self.now {

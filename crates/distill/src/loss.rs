@@ -1,11 +1,12 @@
-//! What the student is taught: to lie where the projected teacher lies, and to see the neighbours the teacher sees.
+//! What the student is taught: to lie where the projected teacher lies, to see the neighbours the teacher sees, and, as
+//! others teach it, to tell its own target from those of other sentences and to forget its input.
 //!
-//! All three losses are means over the batch, so their weights keep their meaning when the batch grows.
+//! All losses are means over the batch, so their weights keep their meaning when the batch grows.
 
 use burn::tensor::{Tensor, activation};
 
 use crate::recipe::Recipe;
-use crate::student::normalize;
+use crate::student::{Passage, normalize};
 
 /// The parts of a batch's loss; those of weight 0 are not there.
 #[derive(Clone, Debug)]
@@ -18,20 +19,25 @@ pub struct Loss {
     pub mse: Option<Tensor<1>>,
     /// Mean KL(teacher ‖ student) over neighbours.
     pub relational: Option<Tensor<1>>,
+    /// Mean InfoNCE to the targets.
+    pub contrast_teacher: Option<Tensor<1>>,
+    /// Dependence of the last layer on the embeddings.
+    pub hsic: Option<Tensor<1>>,
 }
 
-/// The loss of a batch as `recipe` weighs it, averaged over the whole vector and the Matryoshka prefixes.
+/// The loss of a batch as `recipe` weighs it, what is of vectors averaged over the whole and the Matryoshka prefixes.
 ///
 /// # Shapes
-/// - `output`, `target`: `[sentences, dim]`
+/// - `target`: `[sentences, dim]`
 /// - `teacher`: `[sentences, teacher_dim]`
-pub fn loss(recipe: &Recipe, output: Tensor<2>, target: Tensor<2>, teacher: Tensor<2>) -> Loss {
+pub fn loss(recipe: &Recipe, passage: &Passage, target: Tensor<2>, teacher: Tensor<2>) -> Loss {
+    let output = &passage.output;
     let [sentences, dim] = output.dims();
     let widths = || recipe.matryoshka.iter().copied().chain([dim]);
     // One place for "mean over widths", and nothing computed for a weight of 0.
     let averaged = |weight: f64, of_width: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<1>| {
         let cut = |x: &Tensor<2>, width| x.clone().slice([0..sentences, 0..width]);
-        let terms = widths().map(|width| of_width(cut(&output, width), cut(&target, width)));
+        let terms = widths().map(|width| of_width(cut(output, width), cut(&target, width)));
         (weight > 0.0)
             .then(|| terms.reduce(|a, b| a + b))
             .flatten()
@@ -43,10 +49,21 @@ pub fn loss(recipe: &Recipe, output: Tensor<2>, target: Tensor<2>, teacher: Tens
     let relational = averaged(weights.relational, &|output, _| {
         neighbour_divergence(output, teacher.clone(), weights.temperature)
     });
-    let parts = [(&cosine, weights.cosine), (&mse, weights.mse), (&relational, weights.relational)];
+    let contrast_teacher = averaged(weights.contrast_teacher, &|output, target| {
+        contrast_with_targets(output, target, weights.contrast_temperature)
+    });
+    let hsic = (weights.hsic > 0.0)
+        .then(|| dependence(passage.input(), passage.pooled.clone(), weights.hsic_gamma));
+    let parts = [
+        (&cosine, weights.cosine),
+        (&mse, weights.mse),
+        (&relational, weights.relational),
+        (&contrast_teacher, weights.contrast_teacher),
+        (&hsic, weights.hsic),
+    ];
     let weighted = parts.into_iter().filter_map(|(part, weight)| Some(part.clone()? * weight));
-    let total = weighted.reduce(|a, b| a + b).unwrap_or_else(|| output.sum() * 0.0);
-    Loss { total, cosine, mse, relational }
+    let total = weighted.reduce(|a, b| a + b).unwrap_or_else(|| output.clone().sum() * 0.0);
+    Loss { total, cosine, mse, relational, contrast_teacher, hsic }
 }
 
 /// Mean of `1 − cos(output, target)` over rows.
@@ -80,6 +97,44 @@ pub fn neighbour_divergence(output: Tensor<2>, teacher: Tensor<2>, temperature: 
     };
     let (p, q) = (neighbours(teacher), neighbours(output));
     (p.clone().exp() * (p - q)).sum() / sentences as f64
+}
+
+/// Mean over rows of the cross entropy with which a row of `output` takes its own row of `target` for the nearest, by
+/// the softmax over all targets of cosines divided by `temperature` (InfoNCE).
+///
+/// # Source
+/// The first stage of Zhang et al. 2023, <https://arxiv.org/abs/2311.05472>.
+pub fn contrast_with_targets(output: Tensor<2>, target: Tensor<2>, temperature: f64) -> Tensor<1> {
+    let sentences = output.dims()[0];
+    let own = Tensor::<2>::eye(sentences, &output.device());
+    let cosines = normalize(output).matmul(normalize(target).transpose());
+    -(activation::log_softmax(cosines / temperature, 1) * own).sum() / sentences as f64
+}
+
+/// How much the rows of `b` depend on those of `a`: the Hilbert-Schmidt independence criterion with kernels
+/// `exp(−gamma · ‖x − y‖²)` on both sides, 0 for independent rows and for a single one.
+///
+/// # Shapes
+/// The widths may differ.
+///
+/// # Source
+/// Gretton et al. 2005, with the factor n²/(n − 1)² of Zhang et al. 2023, <https://arxiv.org/abs/2311.05472>.
+pub fn dependence(a: Tensor<2>, b: Tensor<2>, gamma: f64) -> Tensor<1> {
+    let rows = a.dims()[0] as f64;
+    if rows < 2.0 {
+        return b.sum() * 0.0;
+    }
+    let kernel = |x: Tensor<2>| {
+        let squares = (x.clone() * x.clone()).sum_dim(1); // [rows, 1]
+        let products = x.clone().matmul(x.transpose());
+        let distances = squares.clone() + squares.transpose() - products * 2.0;
+        (distances * -gamma).exp()
+    };
+    let (a, b) = (kernel(a), kernel(b));
+    let together = (a.clone() * b.clone()).sum();
+    let apart = a.clone().sum() * b.clone().sum() / (rows * rows);
+    let mixed = (a.sum_dim(1) * b.sum_dim(1)).sum() * (2.0 / rows);
+    (together + apart - mixed) / ((rows - 1.0) * (rows - 1.0))
 }
 
 #[cfg(test)]
@@ -180,10 +235,80 @@ mod tests {
     }
 
     #[test]
+    fn contrast_with_targets_and_its_gradient_are_exact() {
+        let target = wave(DIM, 1.7);
+        for temperature in [1.0, 0.2] {
+            let exact = |x: &[f64]| {
+                let target = wide(&target);
+                let entropy = |(i, x): (usize, &[f64])| {
+                    let weight = |t: &[f64]| (cosine(x, t) / temperature).exp();
+                    let all: f64 = target.chunks(DIM).map(weight).sum();
+                    -(weight(&target[i * DIM..][..DIM]) / all).ln()
+                };
+                x.chunks(DIM).enumerate().map(entropy).sum::<f64>() / SENTENCES as f64
+            };
+            check(|x| contrast_with_targets(x, matrix(&target).autodiff(), temperature), exact);
+        }
+    }
+
+    /// HSIC as the trace of two centred kernels, centred by the matrix `I − 1/n`.
+    fn trace_of_centred(a: &[f64], b: &[f64], gamma: f64) -> f64 {
+        let centred = |x: &[f64]| {
+            let width = x.len() / SENTENCES;
+            let distance = |i: usize, j: usize| {
+                (0..width).map(|d| (x[i * width + d] - x[j * width + d]).powi(2)).sum::<f64>()
+            };
+            let kernel = |i: usize, j: usize| (-gamma * distance(i, j)).exp();
+            let n = SENTENCES as f64;
+            let mean = |i: usize| (0..SENTENCES).map(|j| kernel(i, j)).sum::<f64>() / n;
+            let all = (0..SENTENCES).map(mean).sum::<f64>() / n;
+            move |i: usize, j: usize| kernel(i, j) - mean(i) - mean(j) + all
+        };
+        let (a, b) = (centred(a), centred(b));
+        let pairs = (0..SENTENCES).flat_map(|i| (0..SENTENCES).map(move |j| (i, j)));
+        pairs.map(|(i, j)| a(i, j) * b(j, i)).sum::<f64>() / ((SENTENCES - 1) as f64).powi(2)
+    }
+
+    #[test]
+    fn dependence_and_its_gradients_are_exact() {
+        let input = wave(9, 2.3);
+        let fixed = || matrix(&input).autodiff();
+        check(|x| dependence(fixed(), x, 0.2), |x| trace_of_centred(&wide(&input), x, 0.2));
+        check(|x| dependence(x, fixed(), 0.2), |x| trace_of_centred(x, &wide(&input), 0.2));
+    }
+
+    #[test]
+    fn rows_that_are_all_the_same_depend_on_nothing() {
+        let (x, same) = (matrix(&wave(DIM, 1.3)), matrix(&[0.5; SENTENCES * 3]));
+        assert!(dependence(x.clone(), same, 1.0).into_scalar::<f32>().abs() < 1e-6);
+        assert!(dependence(x.clone(), x, 1.0).into_scalar::<f32>() > 0.01);
+        let one = Tensor::<2>::from_data([[0.5, 1.0]], &Device::flex());
+        assert_eq!(dependence(one.clone(), one, 1.0).into_scalar::<f32>(), 0.0);
+    }
+
+    /// A passage of which only the output is of interest.
+    fn passage(output: Tensor<2>) -> Passage {
+        Passage::of(output.clone(), output.clone(), output)
+    }
+
+    #[test]
+    fn the_weighted_losses_are_added() {
+        let mut recipe = Recipe::load("ibkd").unwrap();
+        recipe.set("loss.hsic", "0.25").unwrap();
+        let [x, y, z] = [1.3, 0.4, 2.2].map(|frequency| matrix(&wave(DIM, frequency)));
+        let found =
+            loss(&recipe, &Passage::of(z.clone(), y.clone(), x.clone()), y.clone(), z.clone());
+        let contrast = contrast_with_targets(x, y.clone(), 1.0).into_scalar::<f32>();
+        let hsic = dependence(z, y, 1.0).into_scalar::<f32>();
+        assert!((found.total.into_scalar::<f32>() - contrast - 0.25 * hsic).abs() < 1e-6);
+        assert!(found.cosine.is_none() && found.mse.is_none() && found.relational.is_none());
+    }
+
+    #[test]
     fn a_student_equal_to_its_teacher_has_no_loss() {
         let recipe = Recipe::load("hpd").unwrap();
         let x = matrix(&wave(DIM, 1.3));
-        let loss = loss(&recipe, x.clone() * 3.0, x.clone(), x);
+        let loss = loss(&recipe, &passage(x.clone() * 3.0), x.clone(), x);
         assert!(loss.total.into_scalar::<f32>().abs() < 1e-5);
     }
 
@@ -196,8 +321,9 @@ mod tests {
         let cut = |x: &Tensor<2>| x.clone().slice([0..SENTENCES, 0..2]);
         let whole = cosine_distance(x.clone(), y.clone()).into_scalar::<f32>();
         let prefix = cosine_distance(cut(&x), cut(&y)).into_scalar::<f32>();
-        let found = loss(&recipe, x.clone(), y.clone(), y);
+        let found = loss(&recipe, &passage(x), y.clone(), y);
         assert!(found.relational.is_none() && found.mse.is_none());
+        assert!(found.contrast_teacher.is_none() && found.hsic.is_none());
         assert!((found.total.into_scalar::<f32>() - (whole + prefix) / 2.0).abs() < 1e-6);
     }
 

@@ -29,6 +29,12 @@ pub struct Metrics {
     /// KL(teacher ‖ student) over neighbours, of this step's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_relational: Option<f64>,
+    /// InfoNCE to the targets, of this step's batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_contrast_teacher: Option<f64>,
+    /// Dependence of the last layer on the embeddings, of this step's batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_hsic: Option<f64>,
     /// The rate of this step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,

@@ -36,7 +36,8 @@ pub struct Moments {
 }
 
 impl Moments {
-    fn zeros(count: usize) -> Self {
+    /// Those of `count` numbers before the first step.
+    pub fn zeros(count: usize) -> Self {
         Self { first: vec![0.0; count], second: vec![0.0; count] }
     }
 }
@@ -307,7 +308,7 @@ mod tests {
     ) -> (Student, f64) {
         let batch = PackedBatch::new(texts.iter().copied(), &student.config);
         let words = student.word_rows(&batch).require_grad();
-        let output = student.forward(&batch, words.clone(), &mut DropoutSites::none());
+        let passage = student.forward(&batch, words.clone(), &mut DropoutSites::none());
         let device = Device::flex().autodiff();
         let target = |width: usize| {
             let numbers = (0..texts.len() * width).map(|i| (i as f32 * 1.7).sin()).collect();
@@ -315,7 +316,7 @@ mod tests {
         };
         let mut recipe = Recipe::load("hpd").unwrap();
         recipe.dim = 4;
-        let total = loss(&recipe, output, target(4), target(9)).total;
+        let total = loss(&recipe, &passage, target(4), target(9)).total;
         optimizer.step(student, &batch, &words, total.backward(), rate)
     }
 

@@ -148,8 +148,8 @@ fn step_seconds(
         }
         let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, step as u64);
         let words = student.word_rows(&batch).require_grad();
-        let output = student.forward(&batch, words, &mut sites);
-        let parts = loss(recipe, output, ones(recipe.dim), ones(teacher_dim));
+        let passage = student.forward(&batch, words, &mut sites);
+        let parts = loss(recipe, &passage, ones(recipe.dim), ones(teacher_dim));
         drop(parts.total.backward());
     }
     Ok(began.elapsed().as_secs_f64() / STEPS as f64)

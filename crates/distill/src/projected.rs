@@ -12,23 +12,30 @@ use hpd_encoder::{DenseActivation, Model};
 use hpd_files::{Error, Result};
 
 use crate::export::Space;
-use crate::pca::Pca;
-use crate::recipe::{Center, Recipe};
+use crate::pca::{Center, Pca};
+use crate::projection::Projection;
+use crate::recipe::Recipe;
 use crate::teacher;
 
 /// Writes `model`, projected as the run in `run` projected its teacher, as the folder `output`. Of the run only
 /// `pca.safetensors` and `recipe.toml` are read.
 ///
 /// # Errors
-/// When the run's teacher was another model or cut texts elsewhere, a file is missing or damaged, or `output` is
+/// When the run projected by a network, its teacher was another model or cut texts elsewhere, a file is missing or damaged, or `output` is
 /// there already and `replace` is off.
 pub fn export(model: &Path, run: &Path, output: &Path, replace: bool) -> Result<Conversion> {
     let recipe_path = run.join("recipe.toml");
-    let pca = Pca::load(&run.join("pca.safetensors"))?;
     let recipe = Recipe::load(&recipe_path.display().to_string())?;
+    let Projection::Pca(pca, center) = Projection::load(run, &recipe)? else {
+        return Err(Error::input(format!(
+            "the run in `{}` maps its teacher's vectors by an MCR² map, which no model folder can hold",
+            run.display()
+        ))
+        .hint("only runs with `projection.kind` pca have a projected teacher"));
+    };
     check_teacher(&Model::open(model)?, &pca, run)?;
     let (components, mean) = (pca.components(), pca.mean());
-    let centred = recipe.center == Center::Mean;
+    let centred = center == Center::Mean;
     let space = Space {
         teacher: &pca.origin().teacher,
         projection: &components.data,

@@ -47,6 +47,12 @@ impl Random {
         ((-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()) as f32
     }
 
+    /// From Gumbel's distribution: the largest of logits with such noise is each one as often as softmax says.
+    pub fn gumbel(&mut self) -> f32 {
+        let uniform = ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        -(-uniform.ln()).ln() as f32
+    }
+
     /// Every order equally likely (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for end in (2..=items.len()).rev() {
@@ -71,6 +77,9 @@ mod tests {
         assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
         let (mean, variance) = moments(&mut || random.even());
         assert!(mean.abs() < 0.02 && (variance - 1.0 / 3.0).abs() < 0.01, "{mean} {variance}");
+        let (mean, variance) = moments(&mut || random.gumbel());
+        assert!((mean - 0.5772).abs() < 0.02, "Euler's constant, not {mean}");
+        assert!((variance - std::f64::consts::PI.powi(2) / 6.0).abs() < 0.04, "{variance}");
     }
 
     #[test]

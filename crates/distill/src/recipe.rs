@@ -2,7 +2,7 @@
 //!
 //! A recipe is TOML one can diff. Presets are files in `recipes/`, and no default hides in code: a file or a flag
 //! changes single knobs of a preset (`base = "hpd2022"` chooses which, `hpd` unless said). The resolved recipe is
-//! stored with every run.
+//! stored with every run. A knob that comes later must do nothing in `hpd`: that is what runs from before it have.
 
 use std::path::Path;
 
@@ -12,14 +12,17 @@ use hpd_kernels::float::Numbers;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-const PRESETS: [(&str, &str); 3] = [
+const PRESETS: [(&str, &str); 5] = [
     ("hpd", include_str!("../recipes/hpd.toml")),
     ("hpd2022", include_str!("../recipes/hpd2022.toml")),
+    ("mcr2", include_str!("../recipes/mcr2.toml")),
+    ("ibkd", include_str!("../recipes/ibkd.toml")),
     ("static", include_str!("../recipes/static.toml")),
 ];
 
 /// All knobs of a training run. Values in the docs are those of `hpd`, then of `hpd2022`; `static` is `hpd` with the
-/// batch, the epochs and the rate that suit a student without layers.
+/// batch, the epochs and the rate that suit a student without layers; `mcr2` and `ibkd` are systems that followed the
+/// paper, and their files say what they change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -30,7 +33,7 @@ pub struct Recipe {
     /// What is taken from the teacher's vectors before projecting them (`none`, `none`): the released code fits
     /// PCA on centred vectors and applies it to uncentred ones, which keeps inner products; the paper centres.
     pub center: Center,
-    /// Teacher vectors the PCA is fitted on, drawn at random (40000, 40000); all if there are fewer.
+    /// Teacher vectors the projection is fitted on, drawn at random (40000, 40000); all if there are fewer.
     pub pca_rows: usize,
     /// Tokens a training sentence is cut to, special ones included where there are any (128, 512): attention's cost
     /// grows with its square.
@@ -62,6 +65,8 @@ pub struct Recipe {
     pub checkpoint_every: usize,
     /// What decides which student is the best one (`dev_cosine`, `dev_mse`).
     pub select_by: SelectBy,
+    /// How the teacher's vectors become targets.
+    pub projection: ProjectionRecipe,
     /// The projection behind the pooled vector.
     pub head: HeadRecipe,
     /// What the student is taught.
@@ -112,6 +117,8 @@ pub enum Order {
     /// Groups of sentences that the teacher finds alike, several such groups a batch: the relational loss then sees
     /// near neighbours, among which retrieval decides, and not only strangers.
     Topics,
+    /// In random order, another one each epoch.
+    Shuffled,
     /// The released code's: windows of 100 sentences in list order, each shuffled; the list itself only from the
     /// second epoch on.
     Windows,
@@ -125,6 +132,31 @@ pub enum SelectBy {
     DevCosine,
     /// The smallest mean squared error.
     DevMse,
+}
+
+/// How the teacher's vectors become targets. All knobs but the first are of [`ProjectionKind::Mcr2`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectionRecipe {
+    /// By what (`pca`, `pca`).
+    pub kind: ProjectionKind,
+    /// Clusters that vectors are divided into while the map is trained (-, -). The released code has 8192; what they
+    /// cost grows in proportion.
+    pub clusters: usize,
+    /// Steps of that training (-, -).
+    pub steps: usize,
+    /// Vectors in such a step (-, -).
+    pub batch_size: usize,
+}
+
+/// What makes targets of the teacher's vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProjectionKind {
+    /// Principal components.
+    Pca,
+    /// A small network, trained by maximal coding rate reduction.
+    Mcr2,
 }
 
 /// The projection from the pooled vector to the student's.
@@ -173,6 +205,14 @@ pub struct LossRecipe {
     pub relational: f64,
     /// What cosines are divided by before the softmax over neighbours (0.05, -).
     pub temperature: f64,
+    /// Of InfoNCE between student and targets: each vector is to find its own target among those of the batch (0, 0).
+    pub contrast_teacher: f64,
+    /// What cosines are divided by before the softmax over targets (-, -).
+    pub contrast_temperature: f64,
+    /// Of the dependence (HSIC) of the last layer on the embeddings, which is to be small (0, 0).
+    pub hsic: f64,
+    /// How fast the similarity falls with the squared distance in the kernels of that (-, -).
+    pub hsic_gamma: f64,
 }
 
 /// AdamW's knobs.
@@ -270,11 +310,23 @@ impl Recipe {
 
     /// The losses in use under their names, such as `cosine+kl`.
     pub fn loss_names(&self) -> String {
-        let parts =
-            [(self.loss.cosine, "cosine"), (self.loss.mse, "mse"), (self.loss.relational, "kl")];
+        let loss = &self.loss;
+        let parts = [
+            (loss.cosine, "cosine"),
+            (loss.mse, "mse"),
+            (loss.relational, "kl"),
+            (loss.contrast_teacher, "infonce"),
+            (loss.hsic, "hsic"),
+        ];
         let names: Vec<&str> =
             parts.iter().filter(|part| part.0 > 0.0).map(|part| part.1).collect();
         names.join("+")
+    }
+
+    /// A resolved recipe of an earlier hpd as this one would have written it: with the knobs that came since. Text that
+    /// is no recipe stays what it is.
+    pub fn rewritten(text: &str) -> String {
+        Self::from_toml(text).map_or_else(|_| text.to_owned(), |recipe| recipe.to_toml())
     }
 
     /// The whole recipe as TOML, every knob written out.
@@ -307,9 +359,26 @@ impl Recipe {
             let bound = format!("between 1 and `dim` - 1 = {}", self.dim - 1);
             require((1..self.dim).contains(&prefix), "matryoshka", &prefix.to_string(), &bound)?;
         }
+        self.validate_projection()?;
         self.loss.validate()?;
         self.optimizer.validate()?;
         self.schedule.validate()
+    }
+
+    fn validate_projection(&self) -> Result<()> {
+        let ProjectionRecipe { kind, clusters, steps, batch_size } = self.projection;
+        for (name, value) in [
+            ("projection.clusters", clusters),
+            ("projection.steps", steps),
+            ("projection.batch_size", batch_size),
+        ] {
+            require(value > 0, name, &value.to_string(), "at least 1")?;
+        }
+        let is_pca = kind == ProjectionKind::Pca;
+        let random = "random, because an MCR² map is no matrix";
+        require(is_pca || self.head.start == HeadStart::Random, "head.start", "pca", random)?;
+        let none = "none, because an MCR² map learns what to subtract";
+        require(is_pca || self.center == Center::None, "center", "mean", none)
     }
 }
 
@@ -319,13 +388,17 @@ impl LossRecipe {
             ("loss.cosine", self.cosine),
             ("loss.mse", self.mse),
             ("loss.relational", self.relational),
+            ("loss.contrast_teacher", self.contrast_teacher),
+            ("loss.hsic", self.hsic),
         ];
         for (name, weight) in weights {
             within(name, weight, 0.0..=1e6)?;
         }
         let any = weights.iter().any(|(_, weight)| *weight > 0.0);
         require(any, "loss", "all 0", "at least one weight above 0")?;
-        within("loss.temperature", self.temperature, 1e-4..=100.0)
+        within("loss.temperature", self.temperature, 1e-4..=100.0)?;
+        within("loss.contrast_temperature", self.contrast_temperature, 1e-4..=100.0)?;
+        within("loss.hsic_gamma", self.hsic_gamma, 1e-9..=1e6)
     }
 }
 
@@ -462,6 +535,28 @@ mod tests {
         );
         assert_eq!((recipe.optimizer.epsilon, recipe.optimizer.bias_correction), (1e-6, false));
         assert_eq!((recipe.schedule.learning_rate, recipe.select_by), (1e-4, SelectBy::DevMse));
+    }
+
+    #[test]
+    fn an_earlier_hpd_wrote_fewer_knobs_and_meant_the_same() {
+        let mut recipe = Recipe::load("hpd2022").unwrap();
+        recipe.seed = 7;
+        let mut table: Table = recipe.to_toml().parse().unwrap();
+        table.remove("projection");
+        for knob in ["contrast_teacher", "contrast_temperature", "hsic", "hsic_gamma"] {
+            table["loss"].as_table_mut().unwrap().remove(knob).unwrap();
+        }
+        assert_eq!(Recipe::rewritten(&table.to_string()), recipe.to_toml());
+        assert_eq!(Recipe::rewritten("no recipe"), "no recipe");
+    }
+
+    #[test]
+    fn a_head_cannot_start_as_a_map_that_is_no_matrix() {
+        let error = Recipe::load("hpd").unwrap().set("projection.kind", "mcr2").unwrap_err();
+        let message = error.to_string();
+        assert!(message.starts_with("`head.start` is pca, must be random, because"), "{message}");
+        let mut recipe = Recipe::load("mcr2").unwrap();
+        assert!(recipe.set("center", "mean").unwrap_err().to_string().contains("must be none"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The whole chain on one page: sentences → teacher vectors → PCA → student → model folder → scores.
+//! The whole chain on one page: sentences → teacher vectors → projection → student → model folder → scores.
 //!
 //! The other modules each do one step and know nothing of the next; this one decides their order, binds the run
 //! to what it was started with (see [`crate::run_folder`]) and measures what came out through the same encoder
 //! that users will run. Every step can be killed and repeated: teacher vectors go on at the next shard,
-//! training at the last checkpoint; PCA and export are quick and give the same bits again.
+//! training at the last checkpoint, a projection that was trained is kept; PCA and export are quick and give the same bits again.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,12 +19,12 @@ use serde_json::{Map, Value, json};
 use crate::beginning::{Beginning, DevSts as Judged, HeldBack, TokenCounts};
 use crate::endpoint::{EndpointOptions, key_from_environment};
 use crate::finish::{Finish, Material};
-use crate::pca::Pca;
+use crate::projection::Projection;
 use crate::recipe::Recipe;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RECIPE, RunFolder};
 use crate::scores::Scores;
 use crate::sentences::{SentenceFile, SentenceOptions, Sentences};
-use crate::shards::{TeacherCard, TeacherVectors};
+use crate::shards::TeacherCard;
 use crate::start::{Start, StudentStart};
 use crate::student::Student;
 use crate::teacher::{Teacher, TeacherKind};
@@ -207,19 +207,23 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
 
     let cache = settings.teacher_cache.clone().unwrap_or_else(|| folder.place("teacher"));
     let vectors = teacher.embed(&sentences, &cache, progress)?;
-    let pca = fit_pca(recipe, &card, &sentences, &vectors, progress)?;
-    pca.save(&folder.place("pca.safetensors"))?;
+    let projection =
+        Projection::of(recipe, &card.fingerprint, &sentences, &vectors, folder.path(), progress)?;
 
     let pairs = settings.dev_sts.as_deref().map(sts::read).transpose()?;
-    let material =
-        Material { sentences: &sentences, vectors: &vectors, pca: &pca, pairs: pairs.as_ref() };
+    let material = Material {
+        sentences: &sentences,
+        vectors: &vectors,
+        projection: &projection,
+        pairs: pairs.as_ref(),
+    };
     let lesson = Lesson {
         tokens: start.tokenize(&sentences, recipe, progress)?,
         pair_tokens: start.tokenize_pairs(pairs.as_ref(), recipe)?,
         longest: start.tokenizer(recipe)?.max_tokens(),
     };
     let device = settings.device.open()?;
-    let student = start.student(recipe, &pca, &lesson.tokens, &device, progress)?;
+    let student = start.student(recipe, &projection, &lesson.tokens, &device, progress)?;
     let judged = begin(settings, &teacher, &student, &lesson, &material, &folder, progress)?;
     let began = Instant::now();
     let outcome = train_student(recipe, student, &lesson, &material, &binding, &folder, progress)?;
@@ -250,28 +254,6 @@ fn check_width(recipe: &Recipe, teacher: &Teacher) -> Result<()> {
         .hint(format!("--dim {}", width.min(128)))),
         _ => Ok(()),
     }
-}
-
-/// Fits the projection on training sentences, drawn by the seed.
-fn fit_pca(
-    recipe: &Recipe,
-    card: &TeacherCard,
-    sentences: &Sentences,
-    vectors: &TeacherVectors,
-    progress: &dyn Progress,
-) -> Result<Pca> {
-    let rows = sentences.sample(recipe.pca_rows, recipe.seed);
-    progress.stage("fitting PCA", None);
-    let copy = |i: usize, numbers: &mut [f32]| vectors.copy_row(rows[i] as usize, numbers);
-    let pca = Pca::fit(rows.len(), vectors.dim(), recipe.dim, copy)?;
-    progress.note(&format!(
-        "PCA of {} vectors: {} of {} dimensions explain {:.1} % of the variance",
-        rows.len(),
-        recipe.dim,
-        vectors.dim(),
-        pca.explained_ratio() * 100.0
-    ));
-    Ok(pca.of(card.fingerprint.clone(), sentences.fingerprint()))
 }
 
 /// All texts as the student reads them.
@@ -306,7 +288,7 @@ fn begin(
     }
     progress.stage("measuring the start", None);
     if let (Some(judged), Some(pairs), Some(tokens)) = (&mut judged, pairs, &lesson.pair_tokens) {
-        [judged.teacher, judged.projected] = teacher_sts(settings, teacher, material, pairs)?;
+        [judged.teacher, judged.projected] = teacher_sts(teacher, material, pairs)?;
         judged.score_start(student, tokens, pairs);
     }
     let counts = TokenCounts {
@@ -333,14 +315,13 @@ fn begin(
 
 /// Spearman on the scored pairs of the teacher and of its projection.
 fn teacher_sts(
-    settings: &Settings,
     teacher: &Teacher,
     material: &Material<'_>,
     pairs: &Pairs,
 ) -> Result<[Option<f64>; 2]> {
     let texts: Vec<&str> = pairs.sentences.iter().map(String::as_str).collect();
     let Some(full) = teacher.vectors_of(&texts)? else { return Ok([None; 2]) };
-    let projected = material.pca.project(&full, settings.recipe.center)?;
+    let projected = material.projection.project(&full)?;
     Ok([spearman(Some(pairs), &full), spearman(Some(pairs), &projected)])
 }
 
@@ -354,18 +335,20 @@ fn train_student(
     folder: &RunFolder,
     progress: &dyn Progress,
 ) -> Result<Outcome> {
-    let Material { sentences, vectors, pca, pairs } = *material;
+    let Material { sentences, vectors, projection, pairs } = *material;
     let spearman = |vectors: &Matrix| spearman(pairs, vectors).unwrap_or(0.0) * 100.0;
     let data = TrainingData {
         tokens: &lesson.tokens,
         teacher: &|row, numbers: &mut [f32]| vectors.copy_row(row, numbers),
-        components: &pca.components().data,
-        mean: &pca.mean(),
+        teacher_dim: vectors.dim(),
+        project: &*projection.on_tensors(),
         epoch: &|epoch| sentences.epoch(epoch, recipe.seed),
         held_back: sentences.held_back(),
         dev_sts: lesson.pair_tokens.as_ref().map(|tokens| DevSts { tokens, spearman: &spearman }),
+        // The recipe is compared knob by knob.
         fingerprints: binding
             .iter()
+            .filter(|(name, _)| *name != RECIPE)
             .map(|(name, value)| (name.clone(), value.to_string()))
             .collect(),
     };
@@ -396,7 +379,7 @@ fn binding(
         "held back": sentences.held_back().len(),
         "start": weights,
         "shape": start.config,
-        "recipe": recipe.to_toml(),
+        (RECIPE): recipe.to_toml(),
     });
     Ok(binding.as_object().cloned().unwrap_or_default())
 }

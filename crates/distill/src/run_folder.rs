@@ -5,7 +5,7 @@
 //! student.run/
 //!   run.json             what the run was started with and how far it has come
 //!   recipe.toml          the resolved recipe
-//!   pca.safetensors      the projection, when fitted
+//!   pca.safetensors      the projection, when fitted; `mcr2.safetensors` where it is a trained map
 //!   beginning.json       what it began with: teacher, files, token counts, held-back sentences
 //!   held_back.safetensors  those sentences as the teacher and the student at its start see them
 //!   metrics.jsonl        one line a logged step
@@ -24,7 +24,11 @@ use hpd_files::{Error, Result, atomic};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::recipe::Recipe;
+
 const VERSION: u32 = 1;
+/// Name of the resolved recipe in a binding.
+pub(crate) const RECIPE: &str = "recipe";
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,7 +167,7 @@ fn run_path(output: &Path) -> Result<PathBuf> {
 pub fn read(folder: &Path) -> Result<RunFile> {
     let path = folder.join("run.json");
     let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-    let file: RunFile = serde_json::from_str(&text).map_err(|e| {
+    let mut file: RunFile = serde_json::from_str(&text).map_err(|e| {
         Error::input(format!("`{}` is damaged", path.display()))
             .caused_by(e)
             .hint("start the run again with --overwrite")
@@ -174,6 +178,9 @@ pub fn read(folder: &Path) -> Result<RunFile> {
             path.display(),
             file.version
         )));
+    }
+    if let Some(Value::String(recipe)) = file.binding.get_mut(RECIPE) {
+        *recipe = Recipe::rewritten(recipe);
     }
     Ok(file)
 }
@@ -199,6 +206,23 @@ mod tests {
         let other = RunFolder::open(&output, true, false).unwrap().bind(&binding("b")).unwrap_err();
         assert!(other.to_string().contains("its teacher was \"a\", this command has \"b\""));
         RunFolder::open(&output, false, true).unwrap().bind(&binding("b")).unwrap();
+    }
+
+    #[test]
+    fn a_run_of_an_earlier_hpd_goes_on_when_its_knobs_are_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("student");
+        let mut recipe = Recipe::load("hpd").unwrap();
+        let bound =
+            |recipe: String| serde_json::Map::from_iter([(RECIPE.to_owned(), Value::from(recipe))]);
+        let now = recipe.to_toml();
+        let earlier = now.lines().filter(|line| !line.starts_with("hsic"));
+        let earlier = earlier.collect::<Vec<_>>().join("\n");
+        RunFolder::open(&output, false, false).unwrap().bind(&bound(earlier)).unwrap();
+        let folder = RunFolder::open(&output, true, false).unwrap();
+        assert_eq!(folder.bind(&bound(now)).unwrap(), None);
+        recipe.set("loss.hsic", "1").unwrap();
+        assert!(folder.bind(&bound(recipe.to_toml())).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a run tells at its end: teacher, teacher + PCA and student side by side.
+//! What a run tells at its end: teacher, projected teacher and student side by side.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::agreement::Agreement;
 /// One encoder's line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// `teacher`, `teacher + PCA` or `student`.
+    /// `teacher`, `teacher + PCA` (or another projection) or `student`.
     pub name: String,
     /// Numbers in its vectors.
     pub dim: usize,
@@ -26,7 +26,7 @@ pub struct Scores {
     pub output: String,
     /// Sentences held back from training and compared here.
     pub held_back: usize,
-    /// Teacher, teacher + PCA, student.
+    /// Teacher, projected teacher, student.
     pub rows: Vec<Row>,
     /// Optimiser steps.
     pub steps: usize,

@@ -9,7 +9,7 @@ use hpd_eval::sts::Pairs;
 use hpd_files::{Error, Progress, Result};
 use serde_json::{Map, Value, json};
 
-use crate::pca::Pca;
+use crate::projection::Projection;
 use crate::recipe::{Activation, HeadStart, Recipe};
 use crate::sentences::Sentences;
 use crate::student::{HeadShape, Student, spread_layers};
@@ -108,8 +108,17 @@ impl Start {
     /// Refuses a recipe that this student cannot follow.
     ///
     /// # Errors
-    /// When a static student, whose head becomes part of its table, gets a head that is more than a matrix.
+    /// When a static student, whose head becomes part of its table, gets a head that is more than a matrix, or is to
+    /// forget its embeddings, which are all it has.
     pub fn check(&self, recipe: &Recipe) -> Result<()> {
+        if self.is_static() && recipe.loss.hsic > 0.0 {
+            return Err(Error::input(format!(
+                "`loss.hsic` is {}, but a student without layers has nothing between its embeddings and its pooled \
+                 vectors",
+                recipe.loss.hsic
+            ))
+            .hint("--set loss.hsic=0"));
+        }
         let refuse = |knob: &str, found: &str, right: &str| {
             Err(Error::input(format!(
                 "`{knob}` is {found}, but the head of a student without layers is folded into its table of words, \
@@ -135,7 +144,7 @@ impl Start {
     pub fn student(
         &self,
         recipe: &Recipe,
-        pca: &Pca,
+        projection: &Projection,
         tokens: &Tokens,
         device: &Device,
         progress: &dyn Progress,
@@ -145,8 +154,11 @@ impl Start {
             let student = Student::fresh(self.config.clone(), head, recipe.seed, device)?;
             return Ok(student.computing_in(recipe.arithmetic));
         };
-        let components = pca.components();
-        let weight = (recipe.head.start == HeadStart::Pca).then_some(components.data.as_slice());
+        let components = match recipe.head.start {
+            HeadStart::Pca => Some(projection.components()?.data),
+            HeadStart::Random => None,
+        };
+        let weight = components.as_deref();
         if self.is_static() {
             let words = table::start(&Model::open(&self.folder.path)?, tokens, progress)?;
             let config = self.config.clone();

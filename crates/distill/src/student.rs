@@ -272,16 +272,14 @@ impl Student {
         Tensor::from_data(data, &self.device())
     }
 
-    /// The student's vectors of a batch, differentiable in `words` (see [`Student::word_rows`]) and the body.
-    ///
-    /// # Shapes
-    /// Returns `[sentences, dim]`.
+    /// The student's vectors of a batch and what came before them, differentiable in `words` (see
+    /// [`Student::word_rows`]) and the body.
     pub fn forward(
         &self,
         batch: &PackedBatch,
         words: Tensor<2>,
         sites: &mut DropoutSites,
-    ) -> Tensor<2> {
+    ) -> Passage {
         self.through(&self.body, self.arithmetic, batch, words, sites)
     }
 
@@ -296,15 +294,15 @@ impl Student {
             let batch = PackedBatch::new(chosen.iter().map(|&i| texts[i]), &self.config);
             let words = self.word_rows(&batch).inner();
             let sites = &mut DropoutSites::none();
-            let output = self.through(&body, Arithmetic::Float32, &batch, words, sites);
-            for (row, &i) in numbers(output).chunks_exact(dim).zip(chosen) {
+            let passage = self.through(&body, Arithmetic::Float32, &batch, words, sites);
+            for (row, &i) in numbers(passage.output).chunks_exact(dim).zip(chosen) {
                 data[i * dim..][..dim].copy_from_slice(row);
             }
         }
         Matrix { data, dim }
     }
 
-    /// The vectors that the parameters in `body` give.
+    /// What the parameters in `body` make of a batch.
     fn through(
         &self,
         body: &Body,
@@ -312,24 +310,56 @@ impl Student {
         batch: &PackedBatch,
         words: Tensor<2>,
         sites: &mut DropoutSites,
-    ) -> Tensor<2> {
+    ) -> Passage {
         let (config, device) = (&self.config, words.device());
         let Some(front) = &body.front else {
-            let pooled = batch.mean_of_words(&device).matmul(words); // [sentences, hidden]
-            return body.project(pooled, self.head);
+            let mean = batch.mean_of_words(&device);
+            let pooled = mean.clone().matmul(words.clone()); // [sentences, hidden]
+            let output = body.project(pooled.clone(), self.head);
+            return Passage { embedded: words, mean, pooled, output };
         };
         let words = words.select(0, batch.indices(&batch.slots, &device));
         let types = front.types.val().slice([0..1, 0..config.hidden_size]);
         let places =
             (front.positions.val() + types).select(0, batch.indices(&batch.positions, &device));
         let epsilon = f64::from(config.layer_norm_eps);
-        let mut x = sites.apply(front.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
+        let embedded = sites.apply(front.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
+        let mut x = embedded.clone();
         let common = Common { heads: config.num_attention_heads, epsilon, arithmetic };
         for layer in &body.layers {
             x = layer.forward(x, batch, common, sites);
         }
-        let pooled = batch.mean_weights(&device).matmul(x); // [sentences, hidden]
-        body.project(pooled, self.head)
+        let mean = batch.mean_weights(&device);
+        let pooled = mean.clone().matmul(x); // [sentences, hidden]
+        let output = body.project(pooled.clone(), self.head);
+        Passage { embedded, mean, pooled, output }
+    }
+}
+
+/// A batch on its way through a student, as far as a loss may ask for it.
+#[derive(Clone, Debug)]
+pub struct Passage {
+    /// What the first layer takes, `[tokens, hidden]`; of a static student the batch's words, `[words, hidden]`.
+    embedded: Tensor<2>,
+    /// The matrix that takes the mean over each sentence's tokens, `[sentences, tokens]`.
+    mean: Tensor<2>,
+    /// The last layer's vectors, mean over each sentence's tokens, `[sentences, hidden]`.
+    pub pooled: Tensor<2>,
+    /// The student's vectors, `[sentences, dim]`.
+    pub output: Tensor<2>,
+}
+
+impl Passage {
+    /// The embeddings' mean over each sentence's tokens, `[sentences, hidden]`; computed when it is asked for.
+    pub fn input(&self) -> Tensor<2> {
+        self.mean.clone().matmul(self.embedded.clone())
+    }
+
+    /// A passage whose stations are known, a token a sentence.
+    #[cfg(test)]
+    pub(crate) fn of(input: Tensor<2>, pooled: Tensor<2>, output: Tensor<2>) -> Self {
+        let mean = Tensor::eye(input.dims()[0], &input.device());
+        Self { embedded: input, mean, pooled, output }
     }
 }
 

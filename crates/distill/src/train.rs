@@ -15,7 +15,7 @@ use crate::checkpoint::{self, Checkpoint, RunState};
 use crate::loss::{Loss, loss};
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::Optimizer;
-use crate::recipe::{Center, Embeddings, Order, Recipe, SelectBy};
+use crate::recipe::{Embeddings, Order, Recipe, SelectBy};
 use crate::schedule::Schedule;
 use crate::student::{DropoutSites, PackedBatch, Student};
 use crate::topics;
@@ -36,10 +36,10 @@ pub struct TrainingData<'a> {
     pub tokens: &'a Tokens,
     /// Copies the teacher's vector of sentence i, `teacher_dim` numbers.
     pub teacher: &'a dyn Fn(usize, &mut [f32]),
-    /// Principal directions, `[dim, teacher_dim]`.
-    pub components: &'a [f32],
-    /// Mean of the vectors they were fitted on, `[teacher_dim]`; used when the recipe centres.
-    pub mean: &'a [f32],
+    /// Numbers in the teacher's vectors.
+    pub teacher_dim: usize,
+    /// Makes targets of the teacher's vectors: `[rows, teacher_dim]` to `[rows, dim]`.
+    pub project: &'a dyn Fn(Tensor<2>) -> Tensor<2>,
     /// The sentences an epoch sees, in no particular order.
     pub epoch: &'a dyn Fn(usize) -> Vec<u32>,
     /// Sentences held back for `dev_cosine` and `dev_mse`.
@@ -100,7 +100,7 @@ pub fn train(
     };
     let topics = match recipe.order {
         Order::Topics => data.topics(recipe, progress),
-        Order::LengthBuckets | Order::Windows => Vec::new(),
+        Order::LengthBuckets | Order::Shuffled | Order::Windows => Vec::new(),
     };
     let epoch_of = |epoch| {
         batches.epoch(epoch, (data.epoch)(epoch), |row| match topics.get(row as usize) {
@@ -148,9 +148,9 @@ pub fn train(
                 words = words.require_grad();
             }
             let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, state.step);
-            let output = student.forward(&batch, words.clone(), &mut sites);
+            let passage = student.forward(&batch, words.clone(), &mut sites);
             let (target, teacher) = data.targets(recipe, rows, &device);
-            let parts = loss(recipe, output, target, teacher);
+            let parts = loss(recipe, &passage, target, teacher);
             let value = f64::from(parts.total.clone().into_scalar::<f32>());
             let gradients = parts.total.backward();
             let (moved, norm) = optimizer.step(student, &batch, &words, gradients, rate);
@@ -269,12 +269,11 @@ impl TrainingData<'_> {
                 vocabulary - 1
             )));
         }
-        if self.components.len() != recipe.dim * self.mean.len() {
+        let dim = self.targets(recipe, &[0], &Device::flex()).0.dims()[1];
+        if dim != recipe.dim {
             return Err(Error::mismatch(format!(
-                "the projection has {} numbers, expected `dim` {} times the teacher's width {}",
-                self.components.len(),
-                recipe.dim,
-                self.mean.len()
+                "the projection gives {dim} numbers, expected `dim` {}",
+                recipe.dim
             )));
         }
         Ok(())
@@ -293,21 +292,13 @@ impl TrainingData<'_> {
 
     /// Projected and full-width teacher vectors of `rows`: `[rows, dim]` and `[rows, teacher_dim]`.
     fn targets(&self, recipe: &Recipe, rows: &[u32], device: &Device) -> (Tensor<2>, Tensor<2>) {
-        let width = self.mean.len();
+        let width = self.teacher_dim;
         let mut numbers = vec![0.0; rows.len() * width];
         for (vector, &row) in numbers.chunks_exact_mut(width).zip(rows) {
             (self.teacher)(row as usize, vector);
         }
-        let matrix = |numbers: &[f32], shape: [usize; 2]| {
-            Tensor::<2>::from_data(TensorData::new(numbers.to_vec(), shape), device)
-        };
-        let teacher = matrix(&numbers, [rows.len(), width]);
-        let components = matrix(self.components, [recipe.dim, width]);
-        let centred = match recipe.center {
-            Center::None => teacher.clone(),
-            Center::Mean => teacher.clone() - matrix(self.mean, [1, width]),
-        };
-        let mut target = centred.matmul(components.transpose());
+        let teacher = Tensor::from_data(TensorData::new(numbers, [rows.len(), width]), device);
+        let mut target = (self.project)(teacher.clone());
         if recipe.normalize {
             target = crate::student::normalize(target);
         }
@@ -407,6 +398,8 @@ impl Watch {
             loss_cosine: value(&parts.cosine),
             loss_mse: value(&parts.mse),
             loss_relational: value(&parts.relational),
+            loss_contrast_teacher: value(&parts.contrast_teacher),
+            loss_hsic: value(&parts.hsic),
             learning_rate: Some(rate),
             gradient_norm: Some(norm),
             sentences_per_second: Some(sum.sentences_per_second()),

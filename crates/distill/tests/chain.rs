@@ -8,7 +8,8 @@ use std::path::Path;
 
 use hpd_distill::pca::Pca;
 use hpd_distill::projected;
-use hpd_distill::run::run;
+use hpd_distill::recipe::Recipe;
+use hpd_distill::run::{Settings, run};
 use hpd_distill::scores::Scores;
 use hpd_distill::start::StudentStart;
 use hpd_encoder::{EncodeOptions, Model, ModelType};
@@ -38,6 +39,63 @@ fn the_exported_student_is_the_one_that_was_trained() {
     assert!(
         fs::read_to_string(folder.path().join("student/README.md")).unwrap().contains("student")
     );
+}
+
+/// The small run with a map that is trained in a blink.
+fn mcr2_settings(folder: &Path) -> Settings {
+    let mut settings = settings(folder, "mcr2");
+    for (key, value) in [("clusters", "20"), ("steps", "40"), ("batch_size", "64")] {
+        settings.recipe.set(&format!("projection.{key}"), value).unwrap();
+    }
+    settings
+}
+
+#[test]
+fn a_student_of_a_trained_map_is_the_one_that_was_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let scores = run(&mcr2_settings(folder.path()), &Silent).unwrap();
+    assert!((cosine_of(&scores, 2) - best_dev_cosine(folder.path())).abs() < 1e-5, "{scores}");
+    assert_eq!(scores.rows[1].name, "teacher + MCR²");
+    assert!((cosine_of(&scores, 1) - 1.0).abs() < 1e-9, "the map is its own target");
+    let card = fs::read_to_string(folder.path().join("student/README.md")).unwrap();
+    assert!(card.contains("maximal coding rate reduction") && card.contains("40 steps"), "{card}");
+    let output = folder.path().join("projected");
+    let run_folder = folder.path().join("student.run");
+    let error = projected::export(&teacher(), &run_folder, &output, false).unwrap_err();
+    assert!(error.to_string().contains("no model folder can hold"), "{error}");
+}
+
+#[test]
+fn a_trained_map_is_kept_and_another_text_needs_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = mcr2_settings(folder.path());
+    run(&settings, &Silent).unwrap();
+    let run_folder = folder.path().join("student.run");
+    let maps = || fs::metadata(run_folder.join("mcr2.safetensors")).unwrap().modified().unwrap();
+    // As if the run had been stopped when the map was there and the training was not.
+    let first = maps();
+    fs::remove_dir_all(folder.path().join("student")).unwrap();
+    for name in ["last.safetensors", "best.safetensors"] {
+        fs::remove_file(run_folder.join(name)).unwrap();
+    }
+    let text = fs::read_to_string(run_folder.join("run.json")).unwrap();
+    fs::write(run_folder.join("run.json"), text.replace("\"done\"", "\"running\"")).unwrap();
+    settings.resume = true;
+    run(&settings, &Silent).unwrap();
+    assert_eq!(maps(), first);
+    fs::write(run_folder.join("mcr2.safetensors"), "torn").unwrap();
+    fs::write(run_folder.join("run.json"), text.replace("\"done\"", "\"running\"")).unwrap();
+    let error = run(&settings, &Silent).unwrap_err();
+    assert_eq!(error.hint_text(), Some("delete it to train the map again"));
+}
+
+#[test]
+fn a_student_taught_by_contrast_is_the_one_that_was_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let scores = run(&settings(folder.path(), "ibkd"), &Silent).unwrap();
+    assert!((cosine_of(&scores, 2) - best_dev_cosine(folder.path())).abs() < 1e-5, "{scores}");
+    let metrics = fs::read_to_string(folder.path().join("student.run/metrics.jsonl")).unwrap();
+    assert!(metrics.contains("loss_contrast_teacher") && metrics.contains("loss_hsic"));
 }
 
 #[test]
@@ -92,6 +150,9 @@ fn a_head_that_no_table_can_hold_is_refused_before_anything_is_read() {
     settings.recipe.set("head.bias", "false").unwrap();
     let error = run(&settings, &Silent).unwrap_err();
     assert_eq!(error.hint_text(), Some("--set head.activation=identity"));
+    settings.recipe = Recipe::load("ibkd").unwrap();
+    let error = run(&settings, &Silent).unwrap_err();
+    assert_eq!(error.hint_text(), Some("--set loss.hsic=0"));
 }
 
 #[test]
