@@ -48,6 +48,8 @@ fn main() -> Result<()> {
     let data = TrainingData {
         tokens: &tokens,
         teacher: &|i, numbers| numbers.copy_from_slice(vectors.row(i)),
+        sentences: texts.len(),
+        triplets: &[],
         components: &components,
         mean: &vec![0.0; vectors.dim],
         epoch: &|_| training.to_vec(),

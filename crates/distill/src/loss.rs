@@ -1,11 +1,13 @@
-//! What the student is taught: to lie where the projected teacher lies, and to see the neighbours the teacher sees.
+//! What the student is taught: to lie where the projected teacher lies, to see the neighbours the teacher sees, and to tell
+//! what people say belongs together.
 //!
-//! All three losses are means over the batch, so their weights keep their meaning when the batch grows.
+//! All losses are means over the batch, so their weights keep their meaning when the batch grows.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Tensor, TensorData, activation};
 
 use crate::recipe::Recipe;
 use crate::student::normalize;
+use crate::triplets::StepTriplets;
 
 /// The parts of a batch's loss; those of weight 0 are not there.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub struct Loss {
     pub mse: Option<Tensor<1>>,
     /// Mean KL(teacher ‖ student) over neighbours.
     pub relational: Option<Tensor<1>>,
+    /// Mean cross entropy of finding the positive.
+    pub contrast: Option<Tensor<1>>,
 }
 
 /// The loss of a batch as `recipe` weighs it, averaged over the whole vector and the Matryoshka prefixes.
@@ -25,7 +29,15 @@ pub struct Loss {
 /// # Shapes
 /// - `output`, `target`: `[sentences, dim]`
 /// - `teacher`: `[sentences, teacher_dim]`
-pub fn loss(recipe: &Recipe, output: Tensor<2>, target: Tensor<2>, teacher: Tensor<2>) -> Loss {
+///
+/// The texts of `triplets` are the last of the sentences.
+pub fn loss(
+    recipe: &Recipe,
+    output: Tensor<2>,
+    target: Tensor<2>,
+    teacher: Tensor<2>,
+    triplets: &StepTriplets,
+) -> Loss {
     let [sentences, dim] = output.dims();
     let widths = || recipe.matryoshka.iter().copied().chain([dim]);
     // One place for "mean over widths", and nothing computed for a weight of 0.
@@ -43,10 +55,19 @@ pub fn loss(recipe: &Recipe, output: Tensor<2>, target: Tensor<2>, teacher: Tens
     let relational = averaged(weights.relational, &|output, _| {
         neighbour_divergence(output, teacher.clone(), weights.temperature)
     });
-    let parts = [(&cosine, weights.cosine), (&mse, weights.mse), (&relational, weights.relational)];
+    let contrast =
+        averaged(if triplets.count > 0 { weights.contrast } else { 0.0 }, &|output, _| {
+            contrast(output, teacher.clone(), triplets, weights.contrast_temperature)
+        });
+    let parts = [
+        (&cosine, weights.cosine),
+        (&mse, weights.mse),
+        (&relational, weights.relational),
+        (&contrast, weights.contrast),
+    ];
     let weighted = parts.into_iter().filter_map(|(part, weight)| Some(part.clone()? * weight));
     let total = weighted.reduce(|a, b| a + b).unwrap_or_else(|| output.sum() * 0.0);
-    Loss { total, cosine, mse, relational }
+    Loss { total, cosine, mse, relational, contrast }
 }
 
 /// Mean of `1 − cos(output, target)` over rows.
@@ -82,27 +103,86 @@ pub fn neighbour_divergence(output: Tensor<2>, teacher: Tensor<2>, temperature: 
     (p.clone().exp() * (p - q)).sum() / sentences as f64
 }
 
+/// Mean over triplets of the cross entropy with which an anchor finds its positive, by cosine over `temperature`, among
+/// the positives and negatives of all triplets. What the teacher finds at least as near to the anchor as its positive
+/// may well mean the same, and is left out unless people called it this anchor's negative.
+///
+/// # Shapes
+/// `output` is `[rows, dim]`, `teacher` `[rows, teacher_dim]`; the last rows are those of `triplets`, of which there is
+/// at least one.
+///
+/// # Source
+/// The multiple negatives ranking loss with hard negatives, as in sentence-transformers and supervised SimCSE (Gao et
+/// al. 2021, §4); the teacher as a guide is GISTEmbed's (Solatorio 2024, <https://arxiv.org/abs/2402.16829>).
+pub fn contrast(
+    output: Tensor<2>,
+    teacher: Tensor<2>,
+    triplets: &StepTriplets,
+    temperature: f64,
+) -> Tensor<1> {
+    let rows = output.dims()[0];
+    let (count, device) = (triplets.count, output.device());
+    let first = rows - triplets.rows.len();
+    let cosines = |x: Tensor<2>| {
+        let x = normalize(x);
+        let anchors = x.clone().slice([first..first + count]);
+        anchors.matmul(x.slice([first + count..rows]).transpose())
+    };
+    let candidates = count + triplets.with_negative;
+    let marked = |at: &dyn Fn(usize) -> Option<usize>| {
+        let mut marks = vec![0f32; count * candidates];
+        for (anchor, row) in marks.chunks_exact_mut(candidates).enumerate() {
+            at(anchor).into_iter().for_each(|candidate| row[candidate] = 1.0);
+        }
+        Tensor::<2>::from_data(TensorData::new(marks, [count, candidates]), &device)
+    };
+    let positive = marked(&Some);
+    let negative = marked(&|i| (i < triplets.with_negative).then_some(count + i));
+    let guide = cosines(teacher);
+    let nearness = (guide.clone() * positive.clone()).sum_dim(1);
+    let as_near = (guide - nearness).greater_equal_elem(0.0).float();
+    let left_out = as_near * (-(positive.clone() + negative) + 1.0) * -1e4;
+    let likely = activation::log_softmax(cosines(output) / temperature + left_out, 1);
+    -(likely * positive).sum() / count as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::Device;
 
     const SENTENCES: usize = 5;
     const DIM: usize = 6;
 
     fn wave(width: usize, frequency: f32) -> Vec<f32> {
-        (0..SENTENCES * width).map(|i| (i as f32 * frequency).sin() + 0.1).collect()
+        waves(SENTENCES, width, frequency)
+    }
+
+    fn waves(rows: usize, width: usize, frequency: f32) -> Vec<f32> {
+        (0..rows * width).map(|i| (i as f32 * frequency).sin() + 0.1).collect()
     }
 
     fn matrix(numbers: &[f32]) -> Tensor<2> {
-        let shape = [SENTENCES, numbers.len() / SENTENCES];
+        matrix_of(SENTENCES, numbers)
+    }
+
+    fn matrix_of(rows: usize, numbers: &[f32]) -> Tensor<2> {
+        let shape = [rows, numbers.len() / rows];
         Tensor::from_data(TensorData::new(numbers.to_vec(), shape), &Device::flex())
     }
 
     /// The gradient by autodiff agrees with central differences of `exact`, the same loss in f64; so do the values.
     fn check(found: impl Fn(Tensor<2>) -> Tensor<1>, exact: impl Fn(&[f64]) -> f64) {
-        let start = wave(DIM, 0.83);
-        let leaf = matrix(&start).autodiff().require_grad();
+        check_rows(SENTENCES, found, exact);
+    }
+
+    fn check_rows(
+        rows: usize,
+        found: impl Fn(Tensor<2>) -> Tensor<1>,
+        exact: impl Fn(&[f64]) -> f64,
+    ) {
+        let start = waves(rows, DIM, 0.83);
+        let leaf = matrix_of(rows, &start).autodiff().require_grad();
         let loss = found(leaf.clone());
         let wide: Vec<f64> = start.iter().map(|&x| f64::from(x)).collect();
         let value = f64::from(loss.clone().into_scalar::<f32>());
@@ -179,11 +259,51 @@ mod tests {
         check(|x| neighbour_divergence(x, matrix(&teacher).autodiff(), 0.5), exact);
     }
 
+    /// Two triplets behind a sentence that has nothing to do with them: rows 1 and 2 are anchors, 3 and 4 positives, 5
+    /// is the first one's negative.
+    fn two_triplets() -> StepTriplets {
+        StepTriplets { rows: vec![0; 5], count: 2, with_negative: 1 }
+    }
+
+    /// Cross entropies of the two, each anchor among those of rows 3, 4 and 5 that are named.
+    fn cross_entropy(x: &[f64], width: usize, among: [&[usize]; 2]) -> f64 {
+        let row = |i: usize| &x[i * width..(i + 1) * width];
+        let of = |anchor: usize| {
+            let weight = |i: usize| (cosine(row(anchor), row(i)) / 0.5).exp();
+            let all: f64 = among[anchor - 1].iter().map(|&i| weight(i)).sum();
+            -(weight(anchor + 2) / all).ln()
+        };
+        (of(1) + of(2)) / 2.0
+    }
+
+    #[test]
+    fn contrast_and_its_gradient_are_exact() {
+        // To this teacher all texts are strangers but anchor and positive.
+        let strangers: Vec<f32> = [0, 1, 2, 1, 2, 3]
+            .iter()
+            .flat_map(|&at| (0..4).map(move |i| f32::from(u8::from(i == at))))
+            .collect();
+        // To this one the first anchor and the other positive are the same, and so are the anchor and its own negative.
+        let alike: Vec<f32> = [0, 1, 2, 3, 1, 1]
+            .iter()
+            .flat_map(|&at| (0..4).map(move |i| f32::from(u8::from(i == at))))
+            .collect();
+        for (teacher, among) in
+            [(&strangers, [&[3, 4, 5][..], &[3, 4, 5][..]]), (&alike, [&[3, 5], &[4]])]
+        {
+            check_rows(
+                6,
+                |x| contrast(x, matrix_of(6, teacher).autodiff(), &two_triplets(), 0.5),
+                |x| cross_entropy(x, DIM, among),
+            );
+        }
+    }
+
     #[test]
     fn a_student_equal_to_its_teacher_has_no_loss() {
         let recipe = Recipe::load("hpd").unwrap();
         let x = matrix(&wave(DIM, 1.3));
-        let loss = loss(&recipe, x.clone() * 3.0, x.clone(), x);
+        let loss = loss(&recipe, x.clone() * 3.0, x.clone(), x, &StepTriplets::default());
         assert!(loss.total.into_scalar::<f32>().abs() < 1e-5);
     }
 
@@ -196,7 +316,7 @@ mod tests {
         let cut = |x: &Tensor<2>| x.clone().slice([0..SENTENCES, 0..2]);
         let whole = cosine_distance(x.clone(), y.clone()).into_scalar::<f32>();
         let prefix = cosine_distance(cut(&x), cut(&y)).into_scalar::<f32>();
-        let found = loss(&recipe, x.clone(), y.clone(), y);
+        let found = loss(&recipe, x.clone(), y.clone(), y, &StepTriplets::default());
         assert!(found.relational.is_none() && found.mse.is_none());
         assert!((found.total.into_scalar::<f32>() - (whole + prefix) / 2.0).abs() < 1e-6);
     }

@@ -29,6 +29,9 @@ pub struct Metrics {
     /// KL(teacher ‖ student) over neighbours, of this step's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_relational: Option<f64>,
+    /// Cross entropy of finding the positive, of this step's triplets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_contrast: Option<f64>,
     /// The rate of this step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,

@@ -12,14 +12,15 @@ use hpd_kernels::float::Numbers;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-const PRESETS: [(&str, &str); 3] = [
+const PRESETS: [(&str, &str); 4] = [
     ("hpd", include_str!("../recipes/hpd.toml")),
     ("hpd2022", include_str!("../recipes/hpd2022.toml")),
     ("static", include_str!("../recipes/static.toml")),
+    ("supervised", include_str!("../recipes/supervised.toml")),
 ];
 
 /// All knobs of a training run. Values in the docs are those of `hpd`, then of `hpd2022`; `static` is `hpd` with the
-/// batch, the epochs and the rate that suit a student without layers.
+/// batch, the epochs and the rate that suit a student without layers, `supervised` `hpd` with a low rate and triplets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -49,6 +50,8 @@ pub struct Recipe {
     pub order: Order,
     /// Sentences of one topic that meet in a batch when the order is `topics` (16, 16).
     pub topic_group: usize,
+    /// Triplets that a step takes beside its sentences, when there are any (64 in `supervised`).
+    pub triplets_per_step: usize,
     /// Passes over the sentences (1, 5).
     pub epochs: usize,
     /// In which numbers the layers multiply on the CPU (`bfloat16`, `float32`), forwards and backwards; everything
@@ -136,7 +139,8 @@ pub struct HeadRecipe {
     pub bias: bool,
     /// What follows the projection (`identity`, `tanh`); targets must lie in −1..1 for `tanh`.
     pub activation: Activation,
-    /// Where its weights start (`pca`, `random`): as the PCA matrix the student starts as a pruned teacher.
+    /// Where its weights start (`pca`, `random`): as the PCA matrix the student starts as a pruned teacher; `own` goes on
+    /// with an earlier student.
     pub start: HeadStart,
 }
 
@@ -158,6 +162,8 @@ pub enum HeadStart {
     Pca,
     /// Evenly from ±1/√in, as PyTorch starts a Linear.
     Random,
+    /// As the head of the model that the student starts from.
+    Own,
 }
 
 /// Weights of the losses; a loss of weight 0 is not computed.
@@ -173,6 +179,11 @@ pub struct LossRecipe {
     pub relational: f64,
     /// What cosines are divided by before the softmax over neighbours (0.05, -).
     pub temperature: f64,
+    /// Of the cross entropy with which an anchor finds its positive among all positives and negatives of the step
+    /// (1 in `supervised`); needs triplets.
+    pub contrast: f64,
+    /// What cosines are divided by before that softmax (0.05 in `supervised`).
+    pub contrast_temperature: f64,
 }
 
 /// AdamW's knobs.
@@ -270,8 +281,12 @@ impl Recipe {
 
     /// The losses in use under their names, such as `cosine+kl`.
     pub fn loss_names(&self) -> String {
-        let parts =
-            [(self.loss.cosine, "cosine"), (self.loss.mse, "mse"), (self.loss.relational, "kl")];
+        let parts = [
+            (self.loss.cosine, "cosine"),
+            (self.loss.mse, "mse"),
+            (self.loss.relational, "kl"),
+            (self.loss.contrast, "contrast"),
+        ];
         let names: Vec<&str> =
             parts.iter().filter(|part| part.0 > 0.0).map(|part| part.1).collect();
         names.join("+")
@@ -298,6 +313,7 @@ impl Recipe {
         whole("pca_rows", self.pca_rows)?;
         whole("batch_size", self.batch_size)?;
         whole("topic_group", self.topic_group)?;
+        whole("triplets_per_step", self.triplets_per_step)?;
         whole("epochs", self.epochs)?;
         whole("evaluate_every", self.evaluate_every)?;
         whole("checkpoint_every", self.checkpoint_every)?;
@@ -319,13 +335,15 @@ impl LossRecipe {
             ("loss.cosine", self.cosine),
             ("loss.mse", self.mse),
             ("loss.relational", self.relational),
+            ("loss.contrast", self.contrast),
         ];
         for (name, weight) in weights {
             within(name, weight, 0.0..=1e6)?;
         }
         let any = weights.iter().any(|(_, weight)| *weight > 0.0);
         require(any, "loss", "all 0", "at least one weight above 0")?;
-        within("loss.temperature", self.temperature, 1e-4..=100.0)
+        within("loss.temperature", self.temperature, 1e-4..=100.0)?;
+        within("loss.contrast_temperature", self.contrast_temperature, 1e-4..=100.0)
     }
 }
 

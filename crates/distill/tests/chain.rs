@@ -8,7 +8,7 @@ use std::path::Path;
 
 use hpd_distill::pca::Pca;
 use hpd_distill::projected;
-use hpd_distill::run::run;
+use hpd_distill::run::{Settings, TeacherArgument, run};
 use hpd_distill::scores::Scores;
 use hpd_distill::start::StudentStart;
 use hpd_encoder::{EncodeOptions, Model, ModelType};
@@ -92,6 +92,77 @@ fn a_head_that_no_table_can_hold_is_refused_before_anything_is_read() {
     settings.recipe.set("head.bias", "false").unwrap();
     let error = run(&settings, &Silent).unwrap_err();
     assert_eq!(error.hint_text(), Some("--set head.activation=identity"));
+}
+
+/// The settings of a second stage behind the run of `first`, which is done.
+fn second_stage(first: &Settings, folder: &Path) -> Settings {
+    let triplets = folder.join("triplets.tsv");
+    let line = |i: usize| format!("one two {i}\ttwo one {i}\tthree {i}\n");
+    let lines: String = (0..20).map(line).collect();
+    fs::write(&triplets, format!("anchor\tpositive\tnegative\n{lines}")).unwrap();
+    let mut settings = settings(folder, "supervised");
+    settings.start = StudentStart::Folder(first.output.clone());
+    settings.projection = Some(folder.join("student.run"));
+    settings.triplets = vec![triplets];
+    settings.output = folder.join("better");
+    settings
+}
+
+#[test]
+fn a_second_stage_goes_on_with_the_student_in_its_space() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = settings(folder.path(), "hpd");
+    first.recipe.set("schedule.learning_rate", "1e-3").unwrap();
+    let before = run(&first, &Silent).unwrap();
+    let mut second = second_stage(&first, folder.path());
+    second.recipe.set("schedule.learning_rate", "1e-12").unwrap();
+    let untouched = run(&second, &Silent).unwrap();
+    let close = (cosine_of(&untouched, 2) - cosine_of(&before, 2)).abs();
+    assert!(close < 1e-6, "the second stage starts elsewhere than the first one ended: {close}");
+
+    second.recipe.set("schedule.learning_rate", "1e-3").unwrap();
+    second.overwrite = true;
+    run(&second, &Silent).unwrap();
+    let open = |name: &str| Model::open(&folder.path().join(name)).unwrap();
+    assert_eq!(open("better").identity().space, open("student").identity().space);
+    assert_ne!(open("better").identity().weights, open("student").identity().weights);
+    let card = fs::read_to_string(folder.path().join("better/README.md")).unwrap();
+    assert!(card.contains("Supervised: 20 pairs and triplets that people made"), "{card}");
+}
+
+#[test]
+fn a_second_stage_refuses_what_it_cannot_go_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = settings(folder.path(), "hpd");
+    run(&first, &Silent).unwrap();
+    let refused = |change: &dyn Fn(&mut Settings)| {
+        let mut second = second_stage(&first, folder.path());
+        change(&mut second);
+        let error = run(&second, &Silent).unwrap_err();
+        format!("{error} ({})", error.hint_text().unwrap_or_default())
+    };
+    for (found, expected) in [
+        (refused(&|it| it.triplets.clear()), "there are no triplets (--triplets FILE"),
+        (
+            refused(&|it| it.recipe.loss.contrast = 0.0),
+            "nothing would be learnt from them (--recipe",
+        ),
+        (refused(&|it| it.recipe.dim = 7), "gives 8 numbers, expected `dim` 7 (--dim 8)"),
+        (
+            refused(&|it| it.start = StudentStart::Layers(1)),
+            "has 0 heads to go on with, expected one",
+        ),
+        (refused(&|it| it.recipe.head.bias = true), "a bias or another activation"),
+        (
+            refused(&|it| match &mut it.teacher {
+                TeacherArgument::Model { opening, .. } => opening.max_seq_length = Some(9),
+                _ => unreachable!(),
+            }),
+            "vectors of another teacher than `bert`, or on texts cut at another length",
+        ),
+    ] {
+        assert!(found.contains(expected), "expected {expected:?} in {found:?}");
+    }
 }
 
 #[test]
