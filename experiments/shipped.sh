@@ -6,7 +6,7 @@
 #
 # TEXT holds the lists of sentences named below, one sentence a line; WORDNET is what quickstart.sh takes out of the dictionary;
 # PASSAGES is made by experiments/passages.py. Two cores with bfloat16 products need about 10 minutes for the teacher's vectors, which
-# all share, 30 for `quality`, 15 for `speed` and a few for `static`. An interrupted run goes on with the same command.
+# all share, 30 for `quality` and for `speed`, and a few for `static`. An interrupted run goes on with the same command.
 set -eu
 
 distil() { # NAME FLAGS...
@@ -24,7 +24,7 @@ distil() { # NAME FLAGS...
 for student; do
     case $student in
         quality) distil minilm-3x128 --layers 3 --recipe hpd ;;
-        speed) distil minilm-1x128 --layers 1 --recipe hpd --set schedule.learning_rate=1e-3 ;;
+        speed) distil minilm-1x128 --layers 1 --recipe hpd --epochs 2 --set loss.relational=0.3 --set schedule.learning_rate=1e-3 ;;
         static) distil minilm-static-128 --layers 0 --recipe static ;;
         *) echo "error: there is no student \`$student\`, expected quality, speed or static" >&2; exit 2 ;;
     esac

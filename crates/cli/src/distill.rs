@@ -27,6 +27,14 @@ pub(crate) struct Arguments {
     /// `FILE@0.2` draws a fifth of a file, `FILE@2` takes it twice an epoch
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     sentences: Vec<String>,
+    /// Texts that belong together by people's word, tab-separated with a header line: anchor, positive and, if there is
+    /// one, negative; for --recipe supervised. Several may follow
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    triplets: Vec<PathBuf>,
+    /// Use the projection of an earlier run of the same teacher instead of fitting one: students with the same
+    /// projection share one space
+    #[arg(long, value_name = "STUDENT.run")]
+    projection: Option<PathBuf>,
     /// Folder for the student; working files go to `OUTPUT.run`
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
@@ -47,8 +55,8 @@ pub(crate) struct Arguments {
     /// Start from random weights of this width, with the vocabulary of the teacher or of `--student`
     #[arg(long, value_name = "WIDTH")]
     fresh_width: Option<usize>,
-    /// Recipe: `hpd`, `hpd2022` (the paper's released code), `mcr2`, `ibkd` (systems that followed it), `static` or a TOML
-    /// file [default: static with --layers 0, else hpd]
+    /// Recipe: `hpd`, `hpd2022` (the paper's released code), `mcr2`, `ibkd` (systems that followed it), `static`, the second
+    /// stages `supervised` and `ibkd-2`, or a TOML file [default: static with --layers 0, else hpd]
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
     /// Change one knob of the recipe, for example `schedule.learning_rate=1e-4`; may be repeated
@@ -116,6 +124,8 @@ Examples:
   hpd distill --teacher ./teacher --sentences a.txt b.jsonl@0.2 --layers 2 --dim 64 --output small
   hpd distill --teacher ./teacher --sentences a.txt --layers 0 --output static
   hpd distill --teacher http://gpu:8080/v1 --teacher-model bge-m3 --student ./base --sentences a.txt --output s
+  hpd distill --teacher ./teacher --sentences a.txt --student student --projection student.run \
+    --recipe supervised --triplets nli.tsv --output better
   hpd distill --teacher ./teacher --sentences a.txt --output student --dry-run
 
 An interrupted run goes on with the same command and --resume, and ends with the same student.";
@@ -152,6 +162,8 @@ impl Arguments {
                 dev: self.held_back,
                 ..SentenceOptions::default()
             },
+            triplets: self.triplets.clone(),
+            projection: self.projection.clone(),
             recipe: self.recipe()?,
             recipe_name: self.recipe_name().to_owned(),
             output: self.output.clone(),

@@ -48,6 +48,8 @@ fn main() -> Result<()> {
     let data = TrainingData {
         tokens: &tokens,
         teacher: &|i, numbers| numbers.copy_from_slice(vectors.row(i)),
+        sentences: texts.len(),
+        triplets: &[],
         teacher_dim: vectors.dim,
         project: &|teacher: Tensor<2>| {
             let rows = teacher.dims()[0];

@@ -107,6 +107,8 @@ pub struct DataFacts {
     pub sources: Vec<(String, usize)>,
     /// Sentences after cleaning and deduplication.
     pub sentences: usize,
+    /// Each source of texts that people say belong together, and how many triplets it gave.
+    pub triplets: Vec<(String, usize)>,
 }
 
 /// How it was trained.
@@ -262,9 +264,15 @@ impl Card {
     fn training_details(&self) -> String {
         let Self { projection, data, training, .. } = self;
         let mut text = format!("## Training\n\n{} sentences, without labels", data.sentences);
-        for (index, (source, count)) in data.sources.iter().enumerate() {
-            let joint = if index == 0 { ": " } else { ", " };
-            let _ = write!(text, "{joint}{source} ({count})");
+        list(&mut text, &data.sources);
+        if !data.triplets.is_empty() {
+            let count: usize = data.triplets.iter().map(|source| source.1).sum();
+            let _ = write!(
+                text,
+                ".\n\nSupervised: {count} pairs and triplets that people made, which the student also learnt to tell \
+                 apart"
+            );
+            list(&mut text, &data.triplets);
         }
         let _ = write!(
             text,
@@ -277,6 +285,14 @@ impl Card {
             training.recipe_toml.trim_end(),
         );
         text
+    }
+}
+
+/// Appends sources with their counts.
+fn list(text: &mut String, sources: &[(String, usize)]) {
+    for (index, (source, count)) in sources.iter().enumerate() {
+        let joint = if index == 0 { ": " } else { ", " };
+        let _ = write!(text, "{joint}{source} ({count})");
     }
 }
 
@@ -445,6 +461,7 @@ pub(crate) mod tests {
             data: DataFacts {
                 sources: vec![("nli.txt".to_owned(), 300), ("wiki.txt".to_owned(), 100)],
                 sentences: 400,
+                triplets: Vec::new(),
             },
             training: TrainingFacts {
                 recipe: "hpd".to_owned(),

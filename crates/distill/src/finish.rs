@@ -30,14 +30,22 @@ use crate::shards::{TeacherCard, TeacherVectors};
 use crate::start::Start;
 use crate::student::{HEAD_BIAS, HEAD_WEIGHT};
 use crate::train::Outcome;
+use crate::triplets::Triplets;
 
 /// What a run works with.
 #[derive(Clone, Copy)]
 pub(crate) struct Material<'a> {
     pub(crate) sentences: &'a Sentences,
     pub(crate) vectors: &'a TeacherVectors,
+    pub(crate) together: Option<&'a Together<'a>>,
     pub(crate) projection: &'a Projection,
     pub(crate) pairs: Option<&'a Pairs>,
+}
+
+/// Texts that belong together, and the teacher's vectors of them.
+pub(crate) struct Together<'a> {
+    pub(crate) triplets: &'a Triplets,
+    pub(crate) vectors: TeacherVectors,
 }
 
 /// A trained student and all that its card tells.
@@ -63,7 +71,8 @@ impl Finish<'_> {
         let (student, card) = (self.student()?, self.model_card(scores));
         let (projection, center) = self.material.projection.numbers();
         let space = Space {
-            teacher: &self.card.fingerprint,
+            // The one the projection was fitted for, which may have computed in other numbers than this run's.
+            teacher: &self.material.projection.origin().teacher,
             projection: &projection,
             dim: self.recipe().dim,
             center: &center,
@@ -262,6 +271,13 @@ impl Finish<'_> {
                 .map(|file| (source(&file.path), file.kept - file.beyond_limit))
                 .collect(),
             sentences: sentences.len(),
+            triplets: self
+                .material
+                .together
+                .map_or(&[][..], |together| together.triplets.files())
+                .iter()
+                .map(|(path, count)| (source(path), *count))
+                .collect(),
         }
     }
 }

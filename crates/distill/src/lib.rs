@@ -35,6 +35,7 @@ pub mod table;
 pub mod teacher;
 pub mod topics;
 pub mod train;
+pub mod triplets;
 
 pub use hpd_eval::pca;
 pub use hpd_kernels::memory::keep_freed as keep_freed_memory;

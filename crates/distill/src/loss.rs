@@ -1,12 +1,14 @@
-//! What the student is taught: to lie where the projected teacher lies, to see the neighbours the teacher sees, and, as
-//! others teach it, to tell its own target from those of other sentences and to forget its input.
+//! What the student is taught: to lie where the projected teacher lies, to see the neighbours the teacher sees, to tell
+//! what people say belongs together, and, in systems that followed the paper, to tell its own target from others and to
+//! forget its input.
 //!
 //! All losses are means over the batch, so their weights keep their meaning when the batch grows.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Tensor, TensorData, activation};
 
 use crate::recipe::Recipe;
 use crate::student::{Passage, normalize};
+use crate::triplets::StepTriplets;
 
 /// The parts of a batch's loss; those of weight 0 are not there.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Loss {
     pub mse: Option<Tensor<1>>,
     /// Mean KL(teacher ‖ student) over neighbours.
     pub relational: Option<Tensor<1>>,
+    /// Mean cross entropy of finding the positive.
+    pub contrast: Option<Tensor<1>>,
     /// Mean InfoNCE to the targets.
     pub contrast_teacher: Option<Tensor<1>>,
     /// Dependence of the last layer on the embeddings.
@@ -30,7 +34,15 @@ pub struct Loss {
 /// # Shapes
 /// - `target`: `[sentences, dim]`
 /// - `teacher`: `[sentences, teacher_dim]`
-pub fn loss(recipe: &Recipe, passage: &Passage, target: Tensor<2>, teacher: Tensor<2>) -> Loss {
+///
+/// The texts of `triplets` are the last of the sentences.
+pub fn loss(
+    recipe: &Recipe,
+    passage: &Passage,
+    target: Tensor<2>,
+    teacher: Tensor<2>,
+    triplets: &StepTriplets,
+) -> Loss {
     let output = &passage.output;
     let [sentences, dim] = output.dims();
     let widths = || recipe.matryoshka.iter().copied().chain([dim]);
@@ -49,8 +61,12 @@ pub fn loss(recipe: &Recipe, passage: &Passage, target: Tensor<2>, teacher: Tens
     let relational = averaged(weights.relational, &|output, _| {
         neighbour_divergence(output, teacher.clone(), weights.temperature)
     });
+    let contrast =
+        averaged(if triplets.count > 0 { weights.contrast } else { 0.0 }, &|output, _| {
+            contrast(output, teacher.clone(), triplets, weights.contrast_temperature)
+        });
     let contrast_teacher = averaged(weights.contrast_teacher, &|output, target| {
-        contrast_with_targets(output, target, weights.contrast_temperature)
+        contrast_with_targets(output, target, weights.contrast_teacher_temperature)
     });
     let hsic = (weights.hsic > 0.0)
         .then(|| dependence(passage.input(), passage.pooled.clone(), weights.hsic_gamma));
@@ -58,12 +74,13 @@ pub fn loss(recipe: &Recipe, passage: &Passage, target: Tensor<2>, teacher: Tens
         (&cosine, weights.cosine),
         (&mse, weights.mse),
         (&relational, weights.relational),
+        (&contrast, weights.contrast),
         (&contrast_teacher, weights.contrast_teacher),
         (&hsic, weights.hsic),
     ];
     let weighted = parts.into_iter().filter_map(|(part, weight)| Some(part.clone()? * weight));
     let total = weighted.reduce(|a, b| a + b).unwrap_or_else(|| output.clone().sum() * 0.0);
-    Loss { total, cosine, mse, relational, contrast_teacher, hsic }
+    Loss { total, cosine, mse, relational, contrast, contrast_teacher, hsic }
 }
 
 /// Mean of `1 − cos(output, target)` over rows.
@@ -137,27 +154,86 @@ pub fn dependence(a: Tensor<2>, b: Tensor<2>, gamma: f64) -> Tensor<1> {
     (together + apart - mixed) / ((rows - 1.0) * (rows - 1.0))
 }
 
+/// Mean over triplets of the cross entropy with which an anchor finds its positive, by cosine over `temperature`, among
+/// the positives and negatives of all triplets. What the teacher finds at least as near to the anchor as its positive
+/// may well mean the same, and is left out unless people called it this anchor's negative.
+///
+/// # Shapes
+/// `output` is `[rows, dim]`, `teacher` `[rows, teacher_dim]`; the last rows are those of `triplets`, of which there is
+/// at least one.
+///
+/// # Source
+/// The multiple negatives ranking loss with hard negatives, as in sentence-transformers and supervised SimCSE (Gao et
+/// al. 2021, §4); the teacher as a guide is GISTEmbed's (Solatorio 2024, <https://arxiv.org/abs/2402.16829>).
+pub fn contrast(
+    output: Tensor<2>,
+    teacher: Tensor<2>,
+    triplets: &StepTriplets,
+    temperature: f64,
+) -> Tensor<1> {
+    let rows = output.dims()[0];
+    let (count, device) = (triplets.count, output.device());
+    let first = rows - triplets.rows.len();
+    let cosines = |x: Tensor<2>| {
+        let x = normalize(x);
+        let anchors = x.clone().slice([first..first + count]);
+        anchors.matmul(x.slice([first + count..rows]).transpose())
+    };
+    let candidates = count + triplets.with_negative;
+    let marked = |at: &dyn Fn(usize) -> Option<usize>| {
+        let mut marks = vec![0f32; count * candidates];
+        for (anchor, row) in marks.chunks_exact_mut(candidates).enumerate() {
+            at(anchor).into_iter().for_each(|candidate| row[candidate] = 1.0);
+        }
+        Tensor::<2>::from_data(TensorData::new(marks, [count, candidates]), &device)
+    };
+    let positive = marked(&Some);
+    let negative = marked(&|i| (i < triplets.with_negative).then_some(count + i));
+    let guide = cosines(teacher);
+    let nearness = (guide.clone() * positive.clone()).sum_dim(1);
+    let as_near = (guide - nearness).greater_equal_elem(0.0).float();
+    let left_out = as_near * (-(positive.clone() + negative) + 1.0) * -1e4;
+    let likely = activation::log_softmax(cosines(output) / temperature + left_out, 1);
+    -(likely * positive).sum() / count as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::Device;
 
     const SENTENCES: usize = 5;
     const DIM: usize = 6;
 
     fn wave(width: usize, frequency: f32) -> Vec<f32> {
-        (0..SENTENCES * width).map(|i| (i as f32 * frequency).sin() + 0.1).collect()
+        waves(SENTENCES, width, frequency)
+    }
+
+    fn waves(rows: usize, width: usize, frequency: f32) -> Vec<f32> {
+        (0..rows * width).map(|i| (i as f32 * frequency).sin() + 0.1).collect()
     }
 
     fn matrix(numbers: &[f32]) -> Tensor<2> {
-        let shape = [SENTENCES, numbers.len() / SENTENCES];
+        matrix_of(SENTENCES, numbers)
+    }
+
+    fn matrix_of(rows: usize, numbers: &[f32]) -> Tensor<2> {
+        let shape = [rows, numbers.len() / rows];
         Tensor::from_data(TensorData::new(numbers.to_vec(), shape), &Device::flex())
     }
 
     /// The gradient by autodiff agrees with central differences of `exact`, the same loss in f64; so do the values.
     fn check(found: impl Fn(Tensor<2>) -> Tensor<1>, exact: impl Fn(&[f64]) -> f64) {
-        let start = wave(DIM, 0.83);
-        let leaf = matrix(&start).autodiff().require_grad();
+        check_rows(SENTENCES, found, exact);
+    }
+
+    fn check_rows(
+        rows: usize,
+        found: impl Fn(Tensor<2>) -> Tensor<1>,
+        exact: impl Fn(&[f64]) -> f64,
+    ) {
+        let start = waves(rows, DIM, 0.83);
+        let leaf = matrix_of(rows, &start).autodiff().require_grad();
         let loss = found(leaf.clone());
         let wide: Vec<f64> = start.iter().map(|&x| f64::from(x)).collect();
         let value = f64::from(loss.clone().into_scalar::<f32>());
@@ -234,6 +310,46 @@ mod tests {
         check(|x| neighbour_divergence(x, matrix(&teacher).autodiff(), 0.5), exact);
     }
 
+    /// Two triplets behind a sentence that has nothing to do with them: rows 1 and 2 are anchors, 3 and 4 positives, 5
+    /// is the first one's negative.
+    fn two_triplets() -> StepTriplets {
+        StepTriplets { rows: vec![0; 5], count: 2, with_negative: 1 }
+    }
+
+    /// Cross entropies of the two, each anchor among those of rows 3, 4 and 5 that are named.
+    fn cross_entropy(x: &[f64], width: usize, among: [&[usize]; 2]) -> f64 {
+        let row = |i: usize| &x[i * width..(i + 1) * width];
+        let of = |anchor: usize| {
+            let weight = |i: usize| (cosine(row(anchor), row(i)) / 0.5).exp();
+            let all: f64 = among[anchor - 1].iter().map(|&i| weight(i)).sum();
+            -(weight(anchor + 2) / all).ln()
+        };
+        (of(1) + of(2)) / 2.0
+    }
+
+    #[test]
+    fn contrast_and_its_gradient_are_exact() {
+        // To this teacher all texts are strangers but anchor and positive.
+        let strangers: Vec<f32> = [0, 1, 2, 1, 2, 3]
+            .iter()
+            .flat_map(|&at| (0..4).map(move |i| f32::from(u8::from(i == at))))
+            .collect();
+        // To this one the first anchor and the other positive are the same, and so are the anchor and its own negative.
+        let alike: Vec<f32> = [0, 1, 2, 3, 1, 1]
+            .iter()
+            .flat_map(|&at| (0..4).map(move |i| f32::from(u8::from(i == at))))
+            .collect();
+        for (teacher, among) in
+            [(&strangers, [&[3, 4, 5][..], &[3, 4, 5][..]]), (&alike, [&[3, 5], &[4]])]
+        {
+            check_rows(
+                6,
+                |x| contrast(x, matrix_of(6, teacher).autodiff(), &two_triplets(), 0.5),
+                |x| cross_entropy(x, DIM, among),
+            );
+        }
+    }
+
     #[test]
     fn contrast_with_targets_and_its_gradient_are_exact() {
         let target = wave(DIM, 1.7);
@@ -253,20 +369,22 @@ mod tests {
 
     /// HSIC as the trace of two centred kernels, centred by the matrix `I − 1/n`.
     fn trace_of_centred(a: &[f64], b: &[f64], gamma: f64) -> f64 {
+        const N: f64 = SENTENCES as f64;
+        let pairs = || (0..SENTENCES).flat_map(|i| (0..SENTENCES).map(move |j| (i, j)));
         let centred = |x: &[f64]| {
-            let width = x.len() / SENTENCES;
-            let distance = |i: usize, j: usize| {
-                (0..width).map(|d| (x[i * width + d] - x[j * width + d]).powi(2)).sum::<f64>()
-            };
-            let kernel = |i: usize, j: usize| (-gamma * distance(i, j)).exp();
-            let n = SENTENCES as f64;
-            let mean = |i: usize| (0..SENTENCES).map(|j| kernel(i, j)).sum::<f64>() / n;
-            let all = (0..SENTENCES).map(mean).sum::<f64>() / n;
-            move |i: usize, j: usize| kernel(i, j) - mean(i) - mean(j) + all
+            let row = |i: usize| &x[i * x.len() / SENTENCES..(i + 1) * x.len() / SENTENCES];
+            let distance =
+                |(i, j)| row(i).iter().zip(row(j)).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+            let kernel: Vec<f64> = pairs().map(|pair| (-gamma * distance(pair)).exp()).collect();
+            let mean = |i: usize| kernel[i * SENTENCES..][..SENTENCES].iter().sum::<f64>() / N;
+            let all = kernel.iter().sum::<f64>() / (N * N);
+            pairs()
+                .zip(&kernel)
+                .map(|((i, j), k)| k - mean(i) - mean(j) + all)
+                .collect::<Vec<f64>>()
         };
-        let (a, b) = (centred(a), centred(b));
-        let pairs = (0..SENTENCES).flat_map(|i| (0..SENTENCES).map(move |j| (i, j)));
-        pairs.map(|(i, j)| a(i, j) * b(j, i)).sum::<f64>() / ((SENTENCES - 1) as f64).powi(2)
+        let trace: f64 = centred(a).iter().zip(centred(b)).map(|(a, b)| a * b).sum();
+        trace / ((N - 1.0) * (N - 1.0))
     }
 
     #[test]
@@ -296,8 +414,8 @@ mod tests {
         let mut recipe = Recipe::load("ibkd").unwrap();
         recipe.set("loss.hsic", "0.25").unwrap();
         let [x, y, z] = [1.3, 0.4, 2.2].map(|frequency| matrix(&wave(DIM, frequency)));
-        let found =
-            loss(&recipe, &Passage::of(z.clone(), y.clone(), x.clone()), y.clone(), z.clone());
+        let passage = Passage::of(z.clone(), y.clone(), x.clone());
+        let found = loss(&recipe, &passage, y.clone(), z.clone(), &StepTriplets::default());
         let contrast = contrast_with_targets(x, y.clone(), 1.0).into_scalar::<f32>();
         let hsic = dependence(z, y, 1.0).into_scalar::<f32>();
         assert!((found.total.into_scalar::<f32>() - contrast - 0.25 * hsic).abs() < 1e-6);
@@ -308,7 +426,8 @@ mod tests {
     fn a_student_equal_to_its_teacher_has_no_loss() {
         let recipe = Recipe::load("hpd").unwrap();
         let x = matrix(&wave(DIM, 1.3));
-        let loss = loss(&recipe, &passage(x.clone() * 3.0), x.clone(), x);
+        let output = passage(x.clone() * 3.0);
+        let loss = loss(&recipe, &output, x.clone(), x, &StepTriplets::default());
         assert!(loss.total.into_scalar::<f32>().abs() < 1e-5);
     }
 
@@ -321,7 +440,7 @@ mod tests {
         let cut = |x: &Tensor<2>| x.clone().slice([0..SENTENCES, 0..2]);
         let whole = cosine_distance(x.clone(), y.clone()).into_scalar::<f32>();
         let prefix = cosine_distance(cut(&x), cut(&y)).into_scalar::<f32>();
-        let found = loss(&recipe, &passage(x), y.clone(), y);
+        let found = loss(&recipe, &passage(x), y.clone(), y, &StepTriplets::default());
         assert!(found.relational.is_none() && found.mse.is_none());
         assert!(found.contrast_teacher.is_none() && found.hsic.is_none());
         assert!((found.total.into_scalar::<f32>() - (whole + prefix) / 2.0).abs() < 1e-6);

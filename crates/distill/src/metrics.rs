@@ -29,6 +29,9 @@ pub struct Metrics {
     /// KL(teacher ‖ student) over neighbours, of this step's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_relational: Option<f64>,
+    /// Cross entropy of finding the positive, of this step's triplets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_contrast: Option<f64>,
     /// InfoNCE to the targets, of this step's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_contrast_teacher: Option<f64>,

@@ -265,6 +265,7 @@ mod tests {
     use crate::loss::loss;
     use crate::recipe::{Activation, Recipe};
     use crate::student::{DropoutSites, HeadShape};
+    use crate::triplets::StepTriplets;
     use burn::tensor::Device;
     use hpd_encoder::{EncoderConfig, ModelType};
 
@@ -316,7 +317,7 @@ mod tests {
         };
         let mut recipe = Recipe::load("hpd").unwrap();
         recipe.dim = 4;
-        let total = loss(&recipe, &passage, target(4), target(9)).total;
+        let total = loss(&recipe, &passage, target(4), target(9), &StepTriplets::default()).total;
         optimizer.step(student, &batch, &words, total.backward(), rate)
     }
 

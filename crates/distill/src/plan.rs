@@ -14,6 +14,7 @@ use crate::run::Settings;
 use crate::sentences::Sentences;
 use crate::start::Start;
 use crate::student::{DropoutSites, HeadShape, PackedBatch, Student};
+use crate::triplets::StepTriplets;
 
 /// Sentences shown to the teacher to see how fast it is.
 const TEACHER_SAMPLE: usize = 256;
@@ -132,7 +133,9 @@ fn step_seconds(
     sentences: &Sentences,
     teacher_dim: usize,
 ) -> Result<f64> {
-    let rows = sentences.sample(recipe.batch_size, recipe.seed);
+    // Triplets have two or three texts each, which are taken to be as long as sentences.
+    let triplets = if recipe.loss.contrast > 0.0 { 5 * recipe.triplets_per_step / 2 } else { 0 };
+    let rows = sentences.sample(recipe.batch_size + triplets, recipe.seed);
     let texts: Vec<&str> = rows.iter().map(|&row| sentences.get(row as usize)).collect();
     let tokens = start.tokenizer(recipe)?.tokenize(&texts)?;
     let batch = PackedBatch::new((0..tokens.len()).map(|i| tokens.text(i)), &student.config);
@@ -149,7 +152,8 @@ fn step_seconds(
         let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, step as u64);
         let words = student.word_rows(&batch).require_grad();
         let passage = student.forward(&batch, words, &mut sites);
-        let parts = loss(recipe, &passage, ones(recipe.dim), ones(teacher_dim));
+        let parts =
+            loss(recipe, &passage, ones(recipe.dim), ones(teacher_dim), &StepTriplets::default());
         drop(parts.total.backward());
     }
     Ok(began.elapsed().as_secs_f64() / STEPS as f64)

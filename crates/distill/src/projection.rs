@@ -8,17 +8,17 @@ use std::path::Path;
 use burn::tensor::{Tensor, TensorData};
 use hpd_eval::pca::Origin;
 use hpd_files::vectors::Matrix;
-use hpd_files::{Error, Progress, Result};
+use hpd_files::{Error, Fingerprint, Progress, Result};
 
 use crate::card::ProjectionFacts;
 use crate::mcr2::{self, Mcr2};
 use crate::pca::{Center, Pca};
 use crate::recipe::{ProjectionKind, Recipe};
 use crate::sentences::Sentences;
-use crate::shards::TeacherVectors;
+use crate::shards::{TeacherCard, TeacherVectors};
 
 /// Name of a fitted PCA in a run's folder.
-pub const PCA_FILE: &str = "pca.safetensors";
+const PCA_FILE: &str = "pca.safetensors";
 
 /// How a teacher's vectors become targets.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,14 +30,14 @@ pub enum Projection {
 }
 
 impl Projection {
-    /// Makes the projection that `recipe` asks for of the teacher's vectors of training sentences, drawn by the seed,
-    /// and keeps it in `folder`. A network that is there already, trained on the same, is taken as it is.
+    /// Makes the projection that `recipe` asks for of the teacher's vectors of training sentences, drawn by the seed. A
+    /// network that is in `folder` already, trained on the same, is taken as it is.
     ///
     /// # Errors
-    /// As [`Pca::fit`] and [`Mcr2::train`], or when the disk is full.
+    /// As [`Pca::fit`] and [`Mcr2::train`], or when what is there is damaged.
     pub fn of(
         recipe: &Recipe,
-        teacher: &str,
+        teacher: &TeacherCard,
         sentences: &Sentences,
         vectors: &TeacherVectors,
         folder: &Path,
@@ -56,14 +56,15 @@ impl Projection {
                     vectors.dim(),
                     pca.explained_ratio() * 100.0
                 ));
-                let pca = pca.of(teacher, sentences.fingerprint());
-                pca.save(&folder.join(PCA_FILE))?;
+                let pca = pca.of(&teacher.fingerprint, sentences.fingerprint());
                 Ok(Self::Pca(pca, recipe.center))
             }
             ProjectionKind::Mcr2 => {
-                let (teacher, sentences) =
-                    (teacher.to_owned(), sentences.fingerprint().to_string());
-                let origin = Origin { teacher, sentences, rows: rows.len() };
+                let origin = Origin {
+                    teacher: teacher.fingerprint.clone(),
+                    sentences: sentences.fingerprint().to_string(),
+                    rows: rows.len(),
+                };
                 let path = folder.join(mcr2::FILE);
                 if path.exists() {
                     let map = Mcr2::load(&path)?;
@@ -74,21 +75,48 @@ impl Projection {
                 let widths = [vectors.dim(), recipe.dim];
                 let map =
                     Mcr2::train(&recipe.projection, widths, recipe.seed, origin, copy, progress)?;
-                map.save(&path)?;
                 Ok(Self::Mcr2(map))
             }
         }
     }
 
-    /// Reads the projection of the run in `folder`, whose recipe is `recipe`.
+    /// Keeps it in a run's folder.
     ///
     /// # Errors
-    /// When its file is missing or damaged.
-    pub fn load(folder: &Path, recipe: &Recipe) -> Result<Self> {
+    /// When the disk is full.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        match self {
+            Self::Pca(pca, _) => pca.save(&folder.join(PCA_FILE)),
+            Self::Mcr2(map) => map.save(&folder.join(mcr2::FILE)),
+        }
+    }
+
+    /// Reads a projection of the kind that `recipe` asks for: that of a run's folder, or a file of one.
+    ///
+    /// # Errors
+    /// When the file is missing, damaged or of another kind.
+    pub fn load(path: &Path, recipe: &Recipe) -> Result<Self> {
+        let file = |name| if path.is_dir() { path.join(name) } else { path.to_owned() };
         Ok(match recipe.projection.kind {
-            ProjectionKind::Pca => Self::Pca(Pca::load(&folder.join(PCA_FILE))?, recipe.center),
-            ProjectionKind::Mcr2 => Self::Mcr2(Mcr2::load(&folder.join(mcr2::FILE))?),
+            ProjectionKind::Pca => Self::Pca(Pca::load(&file(PCA_FILE))?, recipe.center),
+            ProjectionKind::Mcr2 => Self::Mcr2(Mcr2::load(&file(mcr2::FILE))?),
         })
+    }
+
+    /// Numbers in a target.
+    pub fn dimensions(&self) -> usize {
+        match self {
+            Self::Pca(pca, _) => pca.dimensions(),
+            Self::Mcr2(map) => map.dimensions(),
+        }
+    }
+
+    /// Names it, bit by bit.
+    pub fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Pca(pca, _) => pca.fingerprint(),
+            Self::Mcr2(map) => Fingerprint::of(bytemuck::cast_slice(&map.numbers())),
+        }
     }
 
     /// What the projected teacher is called in a table of scores.

@@ -12,17 +12,19 @@ use hpd_kernels::float::Numbers;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-const PRESETS: [(&str, &str); 5] = [
+const PRESETS: [(&str, &str); 7] = [
     ("hpd", include_str!("../recipes/hpd.toml")),
     ("hpd2022", include_str!("../recipes/hpd2022.toml")),
     ("mcr2", include_str!("../recipes/mcr2.toml")),
     ("ibkd", include_str!("../recipes/ibkd.toml")),
+    ("ibkd-2", include_str!("../recipes/ibkd-2.toml")),
     ("static", include_str!("../recipes/static.toml")),
+    ("supervised", include_str!("../recipes/supervised.toml")),
 ];
 
 /// All knobs of a training run. Values in the docs are those of `hpd`, then of `hpd2022`; `static` is `hpd` with the
-/// batch, the epochs and the rate that suit a student without layers; `mcr2` and `ibkd` are systems that followed the
-/// paper, and their files say what they change.
+/// batch, the epochs and the rate that suit a student without layers, `supervised` `hpd` with a low rate and triplets;
+/// `mcr2`, `ibkd` and its second stage `ibkd-2` are systems that followed the paper, and their files say what they change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -52,6 +54,8 @@ pub struct Recipe {
     pub order: Order,
     /// Sentences of one topic that meet in a batch when the order is `topics` (16, 16).
     pub topic_group: usize,
+    /// Triplets that a step takes beside its sentences, when there are any (64 in `supervised`).
+    pub triplets_per_step: usize,
     /// Passes over the sentences (1, 5).
     pub epochs: usize,
     /// In which numbers the layers multiply on the CPU (`bfloat16`, `float32`), forwards and backwards; everything
@@ -132,6 +136,8 @@ pub enum SelectBy {
     DevCosine,
     /// The smallest mean squared error.
     DevMse,
+    /// Nothing: the latest is taken for the best, where the targets are no longer the aim.
+    Latest,
 }
 
 /// How the teacher's vectors become targets. All knobs but the first are of [`ProjectionKind::Mcr2`].
@@ -168,7 +174,8 @@ pub struct HeadRecipe {
     pub bias: bool,
     /// What follows the projection (`identity`, `tanh`); targets must lie in −1..1 for `tanh`.
     pub activation: Activation,
-    /// Where its weights start (`pca`, `random`): as the PCA matrix the student starts as a pruned teacher.
+    /// Where its weights start (`pca`, `random`): as the PCA matrix the student starts as a pruned teacher; `own` goes on
+    /// with an earlier student.
     pub start: HeadStart,
 }
 
@@ -190,6 +197,8 @@ pub enum HeadStart {
     Pca,
     /// Evenly from ±1/√in, as PyTorch starts a Linear.
     Random,
+    /// As the head of the model that the student starts from.
+    Own,
 }
 
 /// Weights of the losses; a loss of weight 0 is not computed.
@@ -205,13 +214,18 @@ pub struct LossRecipe {
     pub relational: f64,
     /// What cosines are divided by before the softmax over neighbours (0.05, -).
     pub temperature: f64,
+    /// Of the cross entropy with which an anchor finds its positive among all positives and negatives of the step
+    /// (1 in `supervised`); needs triplets.
+    pub contrast: f64,
+    /// What cosines are divided by before that softmax (0.05 in `supervised`).
+    pub contrast_temperature: f64,
     /// Of InfoNCE between student and targets: each vector is to find its own target among those of the batch (0, 0).
     pub contrast_teacher: f64,
-    /// What cosines are divided by before the softmax over targets (-, -).
-    pub contrast_temperature: f64,
+    /// What cosines are divided by before the softmax over targets (1 in `ibkd`).
+    pub contrast_teacher_temperature: f64,
     /// Of the dependence (HSIC) of the last layer on the embeddings, which is to be small (0, 0).
     pub hsic: f64,
-    /// How fast the similarity falls with the squared distance in the kernels of that (-, -).
+    /// How fast the similarity falls with the squared distance in the kernels of that (1 in `ibkd`).
     pub hsic_gamma: f64,
 }
 
@@ -315,6 +329,7 @@ impl Recipe {
             (loss.cosine, "cosine"),
             (loss.mse, "mse"),
             (loss.relational, "kl"),
+            (loss.contrast, "contrast"),
             (loss.contrast_teacher, "infonce"),
             (loss.hsic, "hsic"),
         ];
@@ -350,6 +365,7 @@ impl Recipe {
         whole("pca_rows", self.pca_rows)?;
         whole("batch_size", self.batch_size)?;
         whole("topic_group", self.topic_group)?;
+        whole("triplets_per_step", self.triplets_per_step)?;
         whole("epochs", self.epochs)?;
         whole("evaluate_every", self.evaluate_every)?;
         whole("checkpoint_every", self.checkpoint_every)?;
@@ -376,7 +392,7 @@ impl Recipe {
         }
         let is_pca = kind == ProjectionKind::Pca;
         let random = "random, because an MCR² map is no matrix";
-        require(is_pca || self.head.start == HeadStart::Random, "head.start", "pca", random)?;
+        require(is_pca || self.head.start != HeadStart::Pca, "head.start", "pca", random)?;
         let none = "none, because an MCR² map learns what to subtract";
         require(is_pca || self.center == Center::None, "center", "mean", none)
     }
@@ -388,6 +404,7 @@ impl LossRecipe {
             ("loss.cosine", self.cosine),
             ("loss.mse", self.mse),
             ("loss.relational", self.relational),
+            ("loss.contrast", self.contrast),
             ("loss.contrast_teacher", self.contrast_teacher),
             ("loss.hsic", self.hsic),
         ];
@@ -398,6 +415,8 @@ impl LossRecipe {
         require(any, "loss", "all 0", "at least one weight above 0")?;
         within("loss.temperature", self.temperature, 1e-4..=100.0)?;
         within("loss.contrast_temperature", self.contrast_temperature, 1e-4..=100.0)?;
+        let temperature = self.contrast_teacher_temperature;
+        within("loss.contrast_teacher_temperature", temperature, 1e-4..=100.0)?;
         within("loss.hsic_gamma", self.hsic_gamma, 1e-9..=1e6)
     }
 }
@@ -543,7 +562,7 @@ mod tests {
         recipe.seed = 7;
         let mut table: Table = recipe.to_toml().parse().unwrap();
         table.remove("projection");
-        for knob in ["contrast_teacher", "contrast_temperature", "hsic", "hsic_gamma"] {
+        for knob in ["contrast_teacher", "contrast_teacher_temperature", "hsic", "hsic_gamma"] {
             table["loss"].as_table_mut().unwrap().remove(knob).unwrap();
         }
         assert_eq!(Recipe::rewritten(&table.to_string()), recipe.to_toml());

@@ -3,7 +3,8 @@
 //! The other modules each do one step and know nothing of the next; this one decides their order, binds the run
 //! to what it was started with (see [`crate::run_folder`]) and measures what came out through the same encoder
 //! that users will run. Every step can be killed and repeated: teacher vectors go on at the next shard,
-//! training at the last checkpoint, a projection that was trained is kept; PCA and export are quick and give the same bits again.
+//! training at the last checkpoint, a projection that had to be trained is kept; PCA and export are quick and give the
+//! same bits again.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -18,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::beginning::{Beginning, DevSts as Judged, HeldBack, TokenCounts};
 use crate::endpoint::{EndpointOptions, key_from_environment};
-use crate::finish::{Finish, Material};
+use crate::finish::{Finish, Material, Together};
 use crate::projection::Projection;
 use crate::recipe::Recipe;
 use crate::run_folder::{RECIPE, RunFolder};
@@ -29,6 +30,7 @@ use crate::start::{Start, StudentStart};
 use crate::student::Student;
 use crate::teacher::{Teacher, TeacherKind};
 use crate::train::{self, DevSts, Outcome, TrainingData};
+use crate::triplets::Triplets;
 
 /// All that a run is started with.
 #[derive(Clone, Debug)]
@@ -41,6 +43,10 @@ pub struct Settings {
     pub sentences: Vec<SentenceFile>,
     /// What of it is taken.
     pub sentence_options: SentenceOptions,
+    /// Files of texts that belong together.
+    pub triplets: Vec<PathBuf>,
+    /// The folder of a run whose projection is used, or the file of it there; `None` makes one.
+    pub projection: Option<PathBuf>,
     /// Every knob of the training.
     pub recipe: Recipe,
     /// What the recipe was asked for by.
@@ -183,6 +189,42 @@ impl Settings {
         }
         Ok(sentences)
     }
+
+    /// The texts that belong together; `None` when there are none, and the recipe does not ask for any.
+    fn read_triplets(&self, progress: &dyn Progress) -> Result<Option<Triplets>> {
+        match (self.triplets.is_empty(), self.recipe.loss.contrast > 0.0) {
+            (true, false) => return Ok(None),
+            (true, true) => {
+                return Err(Error::input("`loss.contrast` is above 0, but there are no triplets")
+                    .hint("--triplets FILE, or --set loss.contrast=0"));
+            }
+            (false, false) => {
+                return Err(Error::input(
+                    "there are triplets, but `loss.contrast` is 0: nothing would be learnt from them",
+                )
+                .hint("--recipe supervised, or --set loss.contrast=1"));
+            }
+            (false, true) => {}
+        }
+        if let TeacherArgument::Vectors(path) = &self.teacher {
+            return Err(Error::input(format!(
+                "`{}` has no vectors for the texts of triplets",
+                path.display()
+            ))
+            .hint("name the teacher's model folder or server"));
+        }
+        let triplets = Triplets::read(&self.triplets)?;
+        for (path, count) in triplets.files() {
+            progress.note(&format!("{}: {count} triplets", path.display()));
+        }
+        if triplets.left_out() > 0 {
+            progress.note(&format!(
+                "{} triplets are left out: a text is empty or too long, or twice the same",
+                triplets.left_out()
+            ));
+        }
+        Ok(Some(triplets))
+    }
 }
 
 /// Runs the whole chain and tells how the student came out.
@@ -194,10 +236,20 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let start = settings.start()?;
     let folder = RunFolder::open(&settings.output, settings.resume, settings.overwrite)?;
     let sentences = settings.read_sentences(progress)?;
+    let triplets = settings.read_triplets(progress)?;
     let teacher = settings.teacher.open()?;
     check_width(recipe, &teacher)?;
     let card = teacher.card(&sentences);
-    let binding = binding(&start, &card, &sentences, recipe)?;
+    let given = settings.projection.as_deref();
+    let given = given.map(|path| given_projection(path, recipe, &teacher, &card)).transpose()?;
+    let mut binding = binding(&start, &card, &sentences, recipe)?;
+    // Only where there are any, so that runs from before these existed can be gone on with.
+    if let Some(triplets) = &triplets {
+        binding.insert("triplets".to_owned(), json!(triplets.fingerprint().to_string()));
+    }
+    if let Some(projection) = &given {
+        binding.insert("projection".to_owned(), json!(projection.fingerprint().to_string()));
+    }
     if let Some(results) = folder.bind(&binding)? {
         progress.note(&format!("`{}` is done already", settings.output.display()));
         return serde_json::from_value(results)
@@ -207,18 +259,32 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
 
     let cache = settings.teacher_cache.clone().unwrap_or_else(|| folder.place("teacher"));
     let vectors = teacher.embed(&sentences, &cache, progress)?;
-    let projection =
-        Projection::of(recipe, &card.fingerprint, &sentences, &vectors, folder.path(), progress)?;
+    let together = match &triplets {
+        Some(triplets) => {
+            Some(Together { vectors: teacher.embed(triplets.texts(), &cache, progress)?, triplets })
+        }
+        None => None,
+    };
+    let projection = match given {
+        Some(projection) => projection,
+        None => Projection::of(recipe, &card, &sentences, &vectors, folder.path(), progress)?,
+    };
+    projection.save(folder.path())?;
 
     let pairs = settings.dev_sts.as_deref().map(sts::read).transpose()?;
     let material = Material {
         sentences: &sentences,
         vectors: &vectors,
+        together: together.as_ref(),
         projection: &projection,
         pairs: pairs.as_ref(),
     };
+    let mut tokens = start.tokenize(&sentences, recipe, progress)?;
+    if let Some(triplets) = &triplets {
+        tokens.append(&start.tokenize(triplets.texts(), recipe, progress)?);
+    }
     let lesson = Lesson {
-        tokens: start.tokenize(&sentences, recipe, progress)?,
+        tokens,
         pair_tokens: start.tokenize_pairs(pairs.as_ref(), recipe)?,
         longest: start.tokenizer(recipe)?.max_tokens(),
     };
@@ -242,6 +308,34 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     finish.export(&settings.output, Some(&scores), settings.overwrite || settings.resume)?;
     folder.finish(&binding, json!(scores))?;
     Ok(scores)
+}
+
+/// The projection of an earlier run of the same teacher.
+fn given_projection(
+    path: &Path,
+    recipe: &Recipe,
+    teacher: &Teacher,
+    card: &TeacherCard,
+) -> Result<Projection> {
+    let projection = Projection::load(path, recipe)?;
+    if !teacher.could_have_made(&projection.origin().teacher, card) {
+        return Err(Error::mismatch(format!(
+            "the projection in `{}` was fitted on vectors of another teacher than `{}`, or on texts cut at another length",
+            path.display(),
+            card.name
+        ))
+        .hint("name the teacher of that run, and --teacher-max-seq-length if it had one"));
+    }
+    if projection.dimensions() != recipe.dim {
+        return Err(Error::mismatch(format!(
+            "the projection in `{}` gives {} numbers, expected `dim` {}",
+            path.display(),
+            projection.dimensions(),
+            recipe.dim
+        ))
+        .hint(format!("--dim {}", projection.dimensions())));
+    }
+    Ok(projection)
 }
 
 /// Found out now, and not after the teacher has embedded everything.
@@ -335,11 +429,18 @@ fn train_student(
     folder: &RunFolder,
     progress: &dyn Progress,
 ) -> Result<Outcome> {
-    let Material { sentences, vectors, projection, pairs } = *material;
+    let Material { sentences, vectors, together, projection, pairs } = *material;
+    let triplets =
+        together.map_or(Vec::new(), |it| it.triplets.numbered_from(sentences.len() as u32));
     let spearman = |vectors: &Matrix| spearman(pairs, vectors).unwrap_or(0.0) * 100.0;
     let data = TrainingData {
         tokens: &lesson.tokens,
-        teacher: &|row, numbers: &mut [f32]| vectors.copy_row(row, numbers),
+        teacher: &|row, numbers: &mut [f32]| match (row.checked_sub(sentences.len()), together) {
+            (Some(text), Some(together)) => together.vectors.copy_row(text, numbers),
+            _ => vectors.copy_row(row, numbers),
+        },
+        sentences: sentences.len(),
+        triplets: &triplets,
         teacher_dim: vectors.dim(),
         project: &*projection.on_tensors(),
         epoch: &|epoch| sentences.epoch(epoch, recipe.seed),

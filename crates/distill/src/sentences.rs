@@ -9,7 +9,7 @@
 //! and the seed: the order of the files does not matter, the held-back set is the same for every limit, and
 //! a larger limit contains the smaller one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -262,6 +262,57 @@ impl Texts {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
         &self.bytes[start..self.ends[i]]
     }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let mut all = Fingerprinter::new();
+        for i in 0..self.len() {
+            all.add_part(self.get(i).as_bytes());
+        }
+        all.finish()
+    }
+}
+
+/// Texts that are numbered as they come, the same text with the same number.
+#[derive(Debug, Default)]
+pub struct DistinctTexts {
+    texts: Texts,
+    /// By their letters and digits.
+    numbers: HashMap<Fingerprint, u32>,
+    cleaned: String,
+    letters: String,
+}
+
+impl DistinctTexts {
+    /// The number of `text`; `None` for one without a letter or digit, or longer than a sentence may be.
+    pub fn add(&mut self, text: &str) -> Option<u32> {
+        clean(text, &mut self.cleaned);
+        letters_and_digits(&self.cleaned, &mut self.letters);
+        let most = SentenceOptions::default().max_characters;
+        if self.letters.is_empty() || self.cleaned.chars().count() > most {
+            return None;
+        }
+        let next = self.texts.len() as u32;
+        let letters = Fingerprint::of(self.letters.as_bytes());
+        let number = *self.numbers.entry(letters).or_insert(next);
+        if number == next {
+            self.texts.push(&self.cleaned);
+        }
+        Some(number)
+    }
+
+    /// All of them as sentences to train on.
+    pub fn finish(self) -> Sentences {
+        let records = self.texts.fingerprint();
+        Sentences {
+            source_rows: (0..self.texts.len()).collect(),
+            training: (0..self.texts.len() as u32).collect(),
+            held_back: Vec::new(),
+            files: Vec::new(),
+            records,
+            fingerprint: records,
+            texts: self.texts,
+        }
+    }
 }
 
 /// Sentences on their way in.
@@ -356,12 +407,8 @@ impl<'a> Reader<'a> {
         self.check()?;
         self.draw_under_limit();
         let (training, held_back) = split(&self.draws, self.options.dev);
-        let mut kept = Fingerprinter::new();
-        for i in 0..self.texts.len() {
-            kept.add_part(self.texts.get(i).as_bytes());
-        }
         Ok(Sentences {
-            fingerprint: kept.finish(),
+            fingerprint: self.texts.fingerprint(),
             records: self.records.finish(),
             texts: self.texts,
             source_rows: self.source_rows,

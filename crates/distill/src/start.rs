@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use hpd_encoder::{EncoderConfig, Folder, Model, ModelType, Tokenizer, Tokens};
+use hpd_encoder::{
+    DenseActivation, EncoderConfig, Folder, Model, ModelType, Tokenizer, Tokens, Weights,
+};
 use hpd_eval::sts::Pairs;
 use hpd_files::{Error, Progress, Result};
 use serde_json::{Map, Value, json};
@@ -108,9 +110,12 @@ impl Start {
     /// Refuses a recipe that this student cannot follow.
     ///
     /// # Errors
-    /// When a static student, whose head becomes part of its table, gets a head that is more than a matrix, or is to
-    /// forget its embeddings, which are all it has.
+    /// When a static student, whose head becomes part of its table, gets a head that is more than a matrix or is to
+    /// forget its embeddings, which are all it has, or a student is to go on with a head that its start has not.
     pub fn check(&self, recipe: &Recipe) -> Result<()> {
+        if recipe.head.start == HeadStart::Own {
+            own_head(&self.folder, recipe)?;
+        }
         if self.is_static() && recipe.loss.hsic > 0.0 {
             return Err(Error::input(format!(
                 "`loss.hsic` is {}, but a student without layers has nothing between its embeddings and its pooled \
@@ -154,11 +159,12 @@ impl Start {
             let student = Student::fresh(self.config.clone(), head, recipe.seed, device)?;
             return Ok(student.computing_in(recipe.arithmetic));
         };
-        let components = match recipe.head.start {
+        let weight = match recipe.head.start {
             HeadStart::Pca => Some(projection.components()?.data),
+            HeadStart::Own => Some(own_head(&self.folder, recipe)?),
             HeadStart::Random => None,
         };
-        let weight = components.as_deref();
+        let weight = weight.as_deref();
         if self.is_static() {
             let words = table::start(&Model::open(&self.folder.path)?, tokens, progress)?;
             let config = self.config.clone();
@@ -196,11 +202,7 @@ impl Start {
         for rows in rows.chunks(SLICE) {
             let texts: Vec<&str> = rows.iter().map(|&row| sentences.get(row)).collect();
             let tokens = tokenizer.tokenize(&texts)?;
-            let shift = all.ids.len();
-            all.ids.extend_from_slice(&tokens.ids);
-            all.offsets.extend(tokens.offsets[1..].iter().map(|offset| offset + shift));
-            all.truncated += tokens.truncated;
-            all.unknown += tokens.unknown;
+            all.append(&tokens);
             progress.advance(rows.len() as u64);
         }
         if all.truncated > 0 {
@@ -240,6 +242,38 @@ impl Start {
             json.insert(name.to_owned(), json!(value));
         }
         Ok(json)
+    }
+}
+
+/// The matrix, `[dim, hidden_size]`, of the head in `folder`.
+fn own_head(folder: &Folder, recipe: &Recipe) -> Result<Vec<f32>> {
+    let (dim, width) = (recipe.dim, folder.config.hidden_size);
+    let dense: Vec<_> = folder.dense().collect();
+    let activation = match recipe.head.activation {
+        Activation::Identity => DenseActivation::Identity,
+        Activation::Tanh => DenseActivation::Tanh,
+    };
+    match dense.as_slice() {
+        [dense] if dense.bias || recipe.head.bias || dense.activation != activation => {
+            Err(Error::mismatch(format!(
+                "`{}` is another head than the recipe's: going on with a bias or another activation is not possible",
+                dense.path.display()
+            ))
+            .hint("--set head.start=pca"))
+        }
+        [dense] if dense.out_features != dim => Err(Error::mismatch(format!(
+            "`{}` gives {} numbers, expected `dim` {dim}",
+            dense.path.display(),
+            dense.out_features
+        ))
+        .hint(format!("--dim {}", dense.out_features))),
+        [dense] => Weights::open(&dense.path)?.tensor("linear.weight", &[dim, width]),
+        _ => Err(Error::mismatch(format!(
+            "`{}` has {} heads to go on with, expected one",
+            folder.path.display(),
+            dense.len()
+        ))
+        .hint("name an earlier student as --student, or give --set head.start=pca")),
     }
 }
 

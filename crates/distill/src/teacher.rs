@@ -120,6 +120,15 @@ impl Teacher {
         }
     }
 
+    /// Whether vectors whose teacher has the fingerprint `earlier` are this teacher's, whose own card is `card`; of a
+    /// model in whatever numbers it computed.
+    pub fn could_have_made(&self, earlier: &str, card: &TeacherCard) -> bool {
+        match self {
+            Self::Model(teacher) => could_have_made(&teacher.model, earlier),
+            _ => card.fingerprint == earlier,
+        }
+    }
+
     /// The teacher's vectors of texts outside the sentence list; `None` when there is only a file of vectors.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use crate::recipe::{Embeddings, Order, Recipe, SelectBy};
 use crate::schedule::Schedule;
 use crate::student::{DropoutSites, PackedBatch, Student};
 use crate::topics;
+use crate::triplets::{Rounds, Triplet};
 
 /// Name of the last checkpoint in a run's folder.
 pub const LAST: &str = "last.safetensors";
@@ -32,10 +33,14 @@ const LOG_EVERY: u64 = 10;
 
 /// What a run learns from; rows of `tokens` and of the teacher belong together.
 pub struct TrainingData<'a> {
-    /// The sentences, special tokens included, none longer than the student takes.
+    /// The sentences and behind them the triplets' texts, special tokens included, none longer than the student takes.
     pub tokens: &'a Tokens,
-    /// Copies the teacher's vector of sentence i, `teacher_dim` numbers.
+    /// Copies the teacher's vector of text i, `teacher_dim` numbers.
     pub teacher: &'a dyn Fn(usize, &mut [f32]),
+    /// How many of the texts are sentences.
+    pub sentences: usize,
+    /// Numbers of texts that belong together; none unless the recipe contrasts them.
+    pub triplets: &'a [Triplet],
     /// Numbers in the teacher's vectors.
     pub teacher_dim: usize,
     /// Makes targets of the teacher's vectors: `[rows, teacher_dim]` to `[rows, dim]`.
@@ -133,6 +138,7 @@ pub fn train(
     progress.stage("training", Some(total));
     progress.advance(state.step);
 
+    let mut rounds = Rounds::new(data.triplets, recipe.seed);
     let mut first_step = 0; // of the epoch
     for (epoch, epoch_steps) in steps.iter().enumerate() {
         let skip = state.step.saturating_sub(first_step);
@@ -142,6 +148,8 @@ pub fn train(
         }
         for rows in &epoch_of(epoch)[skip as usize..] {
             let rate = schedule.rate(state.step);
+            let triplets = rounds.of_step(state.step, recipe.triplets_per_step);
+            let rows = &[rows.as_slice(), &triplets.rows].concat();
             let batch = data.batch(rows, &student);
             let mut words = student.word_rows(&batch);
             if recipe.embeddings == Embeddings::Trained {
@@ -150,7 +158,7 @@ pub fn train(
             let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, state.step);
             let passage = student.forward(&batch, words.clone(), &mut sites);
             let (target, teacher) = data.targets(recipe, rows, &device);
-            let parts = loss(recipe, &passage, target, teacher);
+            let parts = loss(recipe, &passage, target, teacher, &triplets);
             let value = f64::from(parts.total.clone().into_scalar::<f32>());
             let gradients = parts.total.backward();
             let (moved, norm) = optimizer.step(student, &batch, &words, gradients, rate);
@@ -243,8 +251,9 @@ fn score(by: SelectBy, measured: &Metrics) -> f64 {
     let score = match by {
         SelectBy::DevCosine => measured.dev_cosine,
         SelectBy::DevMse => measured.dev_mse.map(|mse| -mse),
+        SelectBy::Latest => None,
     };
-    // Without held-back sentences every evaluation is as good as the last, and the latest wins.
+    // Without a measure or without held-back sentences every evaluation is as good as the last, and the latest wins.
     score.unwrap_or(measured.step as f64)
 }
 
@@ -287,7 +296,7 @@ impl TrainingData<'_> {
     fn topics(&self, recipe: &Recipe, progress: &dyn Progress) -> Vec<u32> {
         progress.stage("sorting sentences by topic", None);
         let target = |rows: &[u32]| self.targets(recipe, rows, &Device::flex()).0;
-        topics::topics(self.tokens.len(), recipe.seed, &target)
+        topics::topics(self.sentences, recipe.seed, &target)
     }
 
     /// Projected and full-width teacher vectors of `rows`: `[rows, dim]` and `[rows, teacher_dim]`.
@@ -398,6 +407,7 @@ impl Watch {
             loss_cosine: value(&parts.cosine),
             loss_mse: value(&parts.mse),
             loss_relational: value(&parts.relational),
+            loss_contrast: value(&parts.contrast),
             loss_contrast_teacher: value(&parts.contrast_teacher),
             loss_hsic: value(&parts.hsic),
             learning_rate: Some(rate),

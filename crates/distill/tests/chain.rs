@@ -9,7 +9,7 @@ use std::path::Path;
 use hpd_distill::pca::Pca;
 use hpd_distill::projected;
 use hpd_distill::recipe::Recipe;
-use hpd_distill::run::{Settings, run};
+use hpd_distill::run::{Settings, TeacherArgument, run};
 use hpd_distill::scores::Scores;
 use hpd_distill::start::StudentStart;
 use hpd_encoder::{EncodeOptions, Model, ModelType};
@@ -66,25 +66,32 @@ fn a_student_of_a_trained_map_is_the_one_that_was_trained() {
 }
 
 #[test]
-fn a_trained_map_is_kept_and_another_text_needs_another() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_map_that_is_there_is_not_trained_again() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut settings = mcr2_settings(folder.path());
     run(&settings, &Silent).unwrap();
-    let run_folder = folder.path().join("student.run");
-    let maps = || fs::metadata(run_folder.join("mcr2.safetensors")).unwrap().modified().unwrap();
-    // As if the run had been stopped when the map was there and the training was not.
-    let first = maps();
-    fs::remove_dir_all(folder.path().join("student")).unwrap();
-    for name in ["last.safetensors", "best.safetensors"] {
-        fs::remove_file(run_folder.join(name)).unwrap();
-    }
-    let text = fs::read_to_string(run_folder.join("run.json")).unwrap();
-    fs::write(run_folder.join("run.json"), text.replace("\"done\"", "\"running\"")).unwrap();
+    let mut second = mcr2_settings(other.path());
+    second.recipe.set("seed", "2").unwrap();
+    run(&second, &Silent).unwrap();
+    // As if the run had been stopped when a map was there, known by its numbers, and the training was not.
+    let place = |folder: &Path, name: &str| folder.join("student.run").join(name);
+    let map = fs::read(place(other.path(), "mcr2.safetensors")).unwrap();
+    let path = place(folder.path(), "mcr2.safetensors");
+    assert_ne!(fs::read(&path).unwrap(), map);
+    let stopped = |map: &[u8]| {
+        fs::write(&path, map).unwrap();
+        for name in ["last.safetensors", "best.safetensors"] {
+            fs::remove_file(place(folder.path(), name)).unwrap();
+        }
+        let file = place(folder.path(), "run.json");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(file, text.replace("\"done\"", "\"running\"")).unwrap();
+    };
+    stopped(&map);
     settings.resume = true;
     run(&settings, &Silent).unwrap();
-    assert_eq!(maps(), first);
-    fs::write(run_folder.join("mcr2.safetensors"), "torn").unwrap();
-    fs::write(run_folder.join("run.json"), text.replace("\"done\"", "\"running\"")).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), map);
+    stopped(b"torn");
     let error = run(&settings, &Silent).unwrap_err();
     assert_eq!(error.hint_text(), Some("delete it to train the map again"));
 }
@@ -96,6 +103,22 @@ fn a_student_taught_by_contrast_is_the_one_that_was_trained() {
     assert!((cosine_of(&scores, 2) - best_dev_cosine(folder.path())).abs() < 1e-5, "{scores}");
     let metrics = fs::read_to_string(folder.path().join("student.run/metrics.jsonl")).unwrap();
     assert!(metrics.contains("loss_contrast_teacher") && metrics.contains("loss_hsic"));
+}
+
+#[test]
+fn what_contrast_taught_goes_on_with_triplets() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = settings(folder.path(), "ibkd");
+    run(&first, &Silent).unwrap();
+    let mut second = second_stage(&first, folder.path());
+    second.recipe = Recipe::load("ibkd-2").unwrap();
+    for (key, value) in [("dim", "8"), ("epochs", "1"), ("max_tokens", "32")] {
+        second.recipe.set(key, value).unwrap();
+    }
+    run(&second, &Silent).unwrap();
+    let metrics = fs::read_to_string(folder.path().join("better.run/metrics.jsonl")).unwrap();
+    assert!(metrics.contains("loss_contrast") && metrics.contains("loss_hsic"), "{metrics}");
+    assert!(!metrics.contains("loss_contrast_teacher"), "{metrics}");
 }
 
 #[test]
@@ -153,6 +176,77 @@ fn a_head_that_no_table_can_hold_is_refused_before_anything_is_read() {
     settings.recipe = Recipe::load("ibkd").unwrap();
     let error = run(&settings, &Silent).unwrap_err();
     assert_eq!(error.hint_text(), Some("--set loss.hsic=0"));
+}
+
+/// The settings of a second stage behind the run of `first`, which is done.
+fn second_stage(first: &Settings, folder: &Path) -> Settings {
+    let triplets = folder.join("triplets.tsv");
+    let line = |i: usize| format!("one two {i}\ttwo one {i}\tthree {i}\n");
+    let lines: String = (0..20).map(line).collect();
+    fs::write(&triplets, format!("anchor\tpositive\tnegative\n{lines}")).unwrap();
+    let mut settings = settings(folder, "supervised");
+    settings.start = StudentStart::Folder(first.output.clone());
+    settings.projection = Some(folder.join("student.run"));
+    settings.triplets = vec![triplets];
+    settings.output = folder.join("better");
+    settings
+}
+
+#[test]
+fn a_second_stage_goes_on_with_the_student_in_its_space() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = settings(folder.path(), "hpd");
+    first.recipe.set("schedule.learning_rate", "1e-3").unwrap();
+    let before = run(&first, &Silent).unwrap();
+    let mut second = second_stage(&first, folder.path());
+    second.recipe.set("schedule.learning_rate", "1e-12").unwrap();
+    let untouched = run(&second, &Silent).unwrap();
+    let close = (cosine_of(&untouched, 2) - cosine_of(&before, 2)).abs();
+    assert!(close < 1e-6, "the second stage starts elsewhere than the first one ended: {close}");
+
+    second.recipe.set("schedule.learning_rate", "1e-3").unwrap();
+    second.overwrite = true;
+    run(&second, &Silent).unwrap();
+    let open = |name: &str| Model::open(&folder.path().join(name)).unwrap();
+    assert_eq!(open("better").identity().space, open("student").identity().space);
+    assert_ne!(open("better").identity().weights, open("student").identity().weights);
+    let card = fs::read_to_string(folder.path().join("better/README.md")).unwrap();
+    assert!(card.contains("Supervised: 20 pairs and triplets that people made"), "{card}");
+}
+
+#[test]
+fn a_second_stage_refuses_what_it_cannot_go_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = settings(folder.path(), "hpd");
+    run(&first, &Silent).unwrap();
+    let refused = |change: &dyn Fn(&mut Settings)| {
+        let mut second = second_stage(&first, folder.path());
+        change(&mut second);
+        let error = run(&second, &Silent).unwrap_err();
+        format!("{error} ({})", error.hint_text().unwrap_or_default())
+    };
+    for (found, expected) in [
+        (refused(&|it| it.triplets.clear()), "there are no triplets (--triplets FILE"),
+        (
+            refused(&|it| it.recipe.loss.contrast = 0.0),
+            "nothing would be learnt from them (--recipe",
+        ),
+        (refused(&|it| it.recipe.dim = 7), "gives 8 numbers, expected `dim` 7 (--dim 8)"),
+        (
+            refused(&|it| it.start = StudentStart::Layers(1)),
+            "has 0 heads to go on with, expected one",
+        ),
+        (refused(&|it| it.recipe.head.bias = true), "a bias or another activation"),
+        (
+            refused(&|it| match &mut it.teacher {
+                TeacherArgument::Model { opening, .. } => opening.max_seq_length = Some(9),
+                _ => unreachable!(),
+            }),
+            "vectors of another teacher than `bert`, or on texts cut at another length",
+        ),
+    ] {
+        assert!(found.contains(expected), "expected {expected:?} in {found:?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use hpd_distill::random::Random;
 use hpd_distill::recipe::{Activation, Order, Recipe};
 use hpd_distill::student::{HeadShape, Student};
 use hpd_distill::train::{METRICS, Outcome, TrainingData, train};
+use hpd_distill::triplets::Triplet;
 use hpd_encoder::{EncoderConfig, ModelType, Tokens};
 use hpd_files::{Result, Silent};
 use safetensors::Dtype;
@@ -25,6 +26,7 @@ struct Data {
     tokens: Tokens,
     teacher: Vec<Vec<f32>>,
     held_back: Vec<u32>,
+    triplets: Vec<Triplet>,
 }
 
 impl Data {
@@ -47,7 +49,7 @@ impl Data {
             tokens.offsets.push(tokens.ids.len());
         }
         let held_back = (50..SENTENCES as u32).collect();
-        Self { config, tokens, teacher, held_back }
+        Self { config, tokens, teacher, triplets: Vec::new(), held_back }
     }
 
     fn run(
@@ -59,6 +61,8 @@ impl Data {
         let data = TrainingData {
             tokens: &self.tokens,
             teacher,
+            sentences: self.tokens.len(),
+            triplets: &self.triplets,
             teacher_dim: TEACHER_DIM,
             project: &|teacher: Tensor<2>| {
                 let rows = teacher.dims()[0];
@@ -181,9 +185,14 @@ fn killed_after(data: &Data, recipe: &Recipe, folder: &Path, limit: usize) {
 
 #[test]
 fn stopped_and_resumed_is_never_stopped() {
-    for (name, threads) in [("hpd", 1), ("hpd2022", 1), ("ibkd", 1), ("hpd", 2), ("static", 2)] {
+    for (name, threads) in
+        [("hpd", 1), ("hpd2022", 1), ("ibkd", 1), ("hpd", 2), ("static", 2), ("supervised", 1)]
+    {
         let config = if name == "static" { static_config() } else { config() };
-        let data = Data::for_students_like(config);
+        let mut data = Data::for_students_like(config);
+        if name == "supervised" {
+            data.triplets = triplets();
+        }
         let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut recipe = recipe(name);
         recipe.dropout = 0.1;
@@ -211,6 +220,25 @@ fn a_finished_run_is_finished_when_asked_again() {
     let again = data.run(&recipe, folder.path(), &teacher).unwrap();
     assert_eq!(bits(&first.last), bits(&again.last));
     assert_eq!(bits(&first.best), bits(&again.best));
+}
+
+/// Sentences that have nothing to do with each other, said to belong together.
+fn triplets() -> Vec<Triplet> {
+    let negative = |i| (i % 3 == 0).then_some(30 + i);
+    (0..10).map(|i| Triplet { anchor: i, positive: 10 + i, negative: negative(i) }).collect()
+}
+
+#[test]
+fn the_student_learns_what_people_say_belongs_together() {
+    let (mut data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    data.triplets = triplets();
+    let mut recipe = recipe("supervised");
+    recipe.epochs = 40;
+    recipe.schedule.learning_rate = 2e-3;
+    data.run(&recipe, folder.path(), &|i, numbers| data.copy(i, numbers)).unwrap();
+    let losses: Vec<f64> =
+        course(folder.path()).iter().filter_map(|line| line["loss_contrast"].as_f64()).collect();
+    assert!(losses[losses.len() - 1] < 0.5 * losses[0], "{losses:?}");
 }
 
 #[test]

@@ -85,14 +85,17 @@ impl Tokens {
         let mut all = Self::none();
         all.ids.reserve_exact(parts.iter().map(|part| part.ids.len()).sum());
         all.offsets.reserve_exact(parts.iter().map(Self::len).sum());
-        for part in parts {
-            let shift = all.ids.len();
-            all.ids.extend_from_slice(&part.ids);
-            all.offsets.extend(part.offsets[1..].iter().map(|offset| offset + shift));
-            all.truncated += part.truncated;
-            all.unknown += part.unknown;
-        }
+        parts.iter().for_each(|part| all.append(part));
         all
+    }
+
+    /// Puts the texts of `others` behind these.
+    pub fn append(&mut self, others: &Self) {
+        let shift = self.ids.len();
+        self.ids.extend_from_slice(&others.ids);
+        self.offsets.extend(others.offsets[1..].iter().map(|offset| offset + shift));
+        self.truncated += others.truncated;
+        self.unknown += others.unknown;
     }
 }
 

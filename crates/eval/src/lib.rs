@@ -25,4 +25,4 @@ pub mod search_speed;
 pub mod speed;
 pub mod sts;
 pub mod tasks;
-mod tsv;
+pub mod tsv;

@@ -8,18 +8,31 @@ use std::path::{Path, PathBuf};
 use hpd_files::records::open_text;
 use hpd_files::{Error, Result};
 
+/// Lines of a file that may be packed.
+struct TextLines(Lines<Box<dyn BufRead + Send>>);
+
+impl std::fmt::Debug for TextLines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TextLines")
+    }
+}
+
 /// The rows of a file, in order.
-pub(crate) struct Rows {
+#[derive(Debug)]
+pub struct Rows {
     path: PathBuf,
     header: Vec<String>,
-    lines: Lines<Box<dyn BufRead + Send>>,
+    lines: TextLines,
     line: usize,
 }
 
 impl Rows {
     /// Opens a file, gzip or not, and reads its header.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let lines = open_text(path)?.lines();
+    ///
+    /// # Errors
+    /// When it cannot be read or is empty.
+    pub fn open(path: &Path) -> Result<Self> {
+        let lines = TextLines(open_text(path)?.lines());
         let mut rows = Self { path: path.to_owned(), header: Vec::new(), lines, line: 0 };
         rows.header = match rows.next_line()? {
             Some(line) => cut(line.trim_start_matches('\u{feff}')),
@@ -29,12 +42,20 @@ impl Rows {
     }
 
     /// Where the column called `name` stands, if there is one.
-    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+    pub fn find(&self, name: &str) -> Option<usize> {
         self.header.iter().position(|column| column == name)
     }
 
+    /// How many columns there are.
+    pub fn columns(&self) -> usize {
+        self.header.len()
+    }
+
     /// Where the column called `name` stands.
-    pub(crate) fn column(&self, name: &str) -> Result<usize> {
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn column(&self, name: &str) -> Result<usize> {
         self.find(name).ok_or_else(|| {
             let path = self.path.display();
             let found = self.header.join("`, `");
@@ -44,7 +65,10 @@ impl Rows {
     }
 
     /// The next row with as many fields as the header has; lines without a letter are passed over.
-    pub(crate) fn next_row(&mut self) -> Result<Option<Vec<String>>> {
+    ///
+    /// # Errors
+    /// When a row has another number of fields, or is no text.
+    pub fn next_row(&mut self) -> Result<Option<Vec<String>>> {
         while let Some(line) = self.next_line()? {
             if line.trim().is_empty() {
                 continue;
@@ -60,7 +84,10 @@ impl Rows {
     }
 
     /// A field of the current row as a finite number.
-    pub(crate) fn number(&self, field: &str, what: &str) -> Result<f64> {
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn number(&self, field: &str, what: &str) -> Result<f64> {
         match field.trim().parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(number),
             _ => Err(self.error(&format!("{what} `{field}` is not a number"))),
@@ -68,13 +95,13 @@ impl Rows {
     }
 
     /// An error about the current row.
-    pub(crate) fn error(&self, what: &str) -> Error {
+    pub fn error(&self, what: &str) -> Error {
         Error::input(format!("`{}` line {}: {what}", self.path.display(), self.line))
     }
 
     fn next_line(&mut self) -> Result<Option<String>> {
         self.line += 1;
-        match self.lines.next().transpose() {
+        match self.lines.0.next().transpose() {
             Ok(line) => Ok(line),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 Err(self.error("not UTF-8 text, or damaged").caused_by(error))

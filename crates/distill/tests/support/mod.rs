@@ -47,6 +47,8 @@ pub fn settings(folder: &Path, recipe: &str) -> Settings {
         start: StudentStart::Layers(1),
         sentences: vec![SentenceFile { path, weight: 1.0 }],
         sentence_options: SentenceOptions { dev: 40, ..SentenceOptions::default() },
+        triplets: Vec::new(),
+        projection: None,
         recipe: recipe_knobs,
         recipe_name: recipe.to_owned(),
         output: folder.join("student"),
