@@ -215,7 +215,7 @@ pub struct LossRecipe {
     /// What cosines are divided by before the softmax over neighbours (0.05, -).
     pub temperature: f64,
     /// Of the cross entropy with which an anchor finds its positive among all positives and negatives of the step
-    /// (1 in `supervised`); needs triplets.
+    /// (0.2 in `supervised`); needs triplets.
     pub contrast: f64,
     /// What cosines are divided by before that softmax (0.05 in `supervised`).
     pub contrast_temperature: f64,

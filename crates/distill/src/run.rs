@@ -202,7 +202,7 @@ impl Settings {
                 return Err(Error::input(
                     "there are triplets, but `loss.contrast` is 0: nothing would be learnt from them",
                 )
-                .hint("--recipe supervised, or --set loss.contrast=1"));
+                .hint("--recipe supervised, or --set loss.contrast=0.2"));
             }
             (false, true) => {}
         }
