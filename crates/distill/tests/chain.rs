@@ -47,6 +47,7 @@ fn mcr2_settings(folder: &Path) -> Settings {
     for (key, value) in [("clusters", "20"), ("steps", "40"), ("batch_size", "64")] {
         settings.recipe.set(&format!("projection.{key}"), value).unwrap();
     }
+    settings.recipe.set("select_by", "dev_cosine").unwrap();
     settings
 }
 
