@@ -6,6 +6,8 @@ pub mod batches;
 pub mod beginning;
 pub mod card;
 pub mod checkpoint;
+#[cfg(test)]
+mod damage;
 pub mod endpoint;
 pub mod export;
 mod finish;
