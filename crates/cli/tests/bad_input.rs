@@ -302,6 +302,28 @@ mod output {
         );
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn no_space_left_for_a_student() {
+        let shop = Workshop::new();
+        let (model, texts, student) = (shop.name("model"), shop.texts(2_000), shop.name("student"));
+        let distil = |more: &[&str]| {
+            let base =
+                ["distill", "--teacher", &model, "--sentences", &texts, "--output", &student];
+            let small = ["--layers", "1", "--dim", "8", "--held-back", "50"];
+            [&base[..], &small, more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        // The teacher's vectors need more than the first, a checkpoint more than the second.
+        for blocks in ["8", "300"] {
+            let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+            let arguments = distil(&["--resume"]);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            support::assert_refused(&support::shell(&script, &arguments), &["cannot write"]);
+            assert!(!Path::new(&student).exists(), "half a student was left behind");
+        }
+        assert!(hpd(&distil(&["--resume"])).0.status.success(), "with space it goes on");
+    }
+
     #[test]
     fn a_closed_pipe_is_no_error() {
         let shop = Workshop::new();

@@ -303,6 +303,81 @@ fn a_file_size_limit_loses_nothing_that_stood() {
     assert!(add(&store, &input).stdout().ends_with("3003 documents in all\n"));
 }
 
+/// Runs a script for which mounts are its own affair, with `hpd` as `"$0"` and `arguments`. `None`, with a word, where a
+/// user may not do that.
+#[cfg(target_os = "linux")]
+fn with_own_mounts(script: &str, arguments: &[&str]) -> Option<Answer> {
+    let mounts = std::process::Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs none /mnt"])
+        .output();
+    if !mounts.is_ok_and(|output| output.status.success()) {
+        println!("skipped: this user may not mount anything, even in a name space of its own");
+        return None;
+    }
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-euc", script]);
+    command.arg(env!("CARGO_BIN_EXE_hpd")).args(arguments).env("HPD_THREADS", "1");
+    Some(Answer(command.output().expect("unshare starts")))
+}
+
+/// A disk of four megabytes: what does not fit is refused, what stood is found and can be searched on the full disk.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_loses_nothing_and_is_searched() {
+    let (shop, store) = notes();
+    let (disk, some, many) = (shop.name("disk"), shop.texts(1_500), shop.texts(20_000));
+    fs::create_dir(&disk).unwrap();
+    hpd(&["index", "add", "--store", &store, "--input", &some]).stdout();
+    // $1 disk, $2 store, $3 texts
+    let script = r#"
+        mount -t tmpfs -o size=4m none "$1"
+        cp -r "$2" "$1/store"
+        cat /dev/zero > "$1/filling" 2>/dev/null && exit 88
+        "$0" search --store "$1/store" --limit 1 "w100 w101 w102 w103" --json || exit 89
+        rm "$1/filling"
+        "$0" index add --store "$1/store" --input "$3" && exit 90
+        test $? = 2 || exit 91
+        cat /dev/zero > "$1/filling" 2>/dev/null && exit 92
+        "$0" search --store "$1/store" --limit 1 "w100 w101 w102 w103" --json || exit 93
+        rm -f "$1/store/codes" && cat /dev/zero >> "$1/filling" 2>/dev/null && exit 94
+        "$0" search --store "$1/store" --limit 1 "w100 w101 w102 w103" --json || exit 95
+        test ! -e "$1/store/.codes.unfinished" || exit 97
+        rm "$1/filling"
+        "$0" inspect --verify "$1/store" >&2 || exit 96
+    "#;
+    let Some(answer) = with_own_mounts(script, &[&disk, &store, &many]) else { return };
+    let (said, found) = (answer.stderr(), answer.stdout());
+    assert!(said.contains("cannot add to the store") && said.contains("space"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    let lines: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines.iter().all(|hit| hit["id"] == "3"), "{found}");
+}
+
+/// A mount that is read-only holds for everybody, also for root.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_store_is_searched_and_refuses_changes() {
+    let (shop, store) = notes();
+    let texts = shop.texts(3);
+    // $1 store, $2 texts
+    let script = r#"
+        mount --bind "$1" "$1"
+        mount -o remount,bind,ro "$1"
+        "$0" search --store "$1" --limit 1 "w100 w101 w102 w103" --json || exit 90
+        "$0" inspect --verify "$1" >&2 || exit 91
+        "$0" index add --store "$1" --input "$2" && exit 92
+        test $? = 2 || exit 93
+        "$0" index compact --store "$1" && exit 94
+        test $? = 2 || exit 95
+    "#;
+    let Some(answer) = with_own_mounts(script, &[&store, &texts]) else { return };
+    let (said, found) = (answer.stderr(), answer.stdout());
+    assert!(said.contains("error: ") && !said.contains("panicked"), "{said}");
+    assert_eq!(serde_json::from_str::<Value>(&found).unwrap()["id"], "3", "{found}");
+    assert!(add(&store, &texts).stdout().ends_with("6 documents in all\n"));
+}
+
 #[test]
 fn a_newer_format_and_a_foreign_database_are_refused() {
     let (shop, store) = notes();

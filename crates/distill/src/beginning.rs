@@ -256,7 +256,10 @@ impl HeldBack {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::damage::damage;
 
     fn held_back() -> HeldBack {
         HeldBack {
@@ -311,5 +314,22 @@ mod tests {
             std::fs::write(folder.path().join(name), bytes).unwrap();
             assert!(Beginning::read(folder.path()).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn wrong_bytes_are_an_error_or_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        beginning().save(folder.path(), &held_back()).unwrap();
+        let whole = [FACTS, NUMBERS].map(|name| std::fs::read(folder.path().join(name)).unwrap());
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(damage in damage(), file in 0usize..2)| {
+            for (i, (name, whole)) in [FACTS, NUMBERS].iter().zip(&whole).enumerate() {
+                let bytes = if i == file { damage.done_to(whole) } else { whole.clone() };
+                std::fs::write(folder.path().join(name), bytes).unwrap();
+            }
+            if let Ok(Some((facts, numbers))) = Beginning::read(folder.path()) {
+                prop_assert_eq!(texts_of(&numbers.tokens).len(), facts.held_back.len());
+            }
+        });
     }
 }

@@ -255,3 +255,63 @@ fn write(path: &Path, tensors: &[Numbers<'_>], state: &RunState) -> Result<()> {
     file.map_err(|e| Error::io("sync", &unfinished, e))?;
     atomic::rename(&unfinished, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use hpd_encoder::{EncoderConfig, ModelType};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::damage::damage;
+    use crate::recipe::Activation;
+    use crate::student::HeadShape;
+
+    fn student() -> Student {
+        let config = EncoderConfig {
+            model_type: ModelType::Bert,
+            hidden_size: 8,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            intermediate_size: 12,
+            vocab_size: 12,
+            max_position_embeddings: 10,
+            type_vocab_size: 1,
+            layer_norm_eps: 1e-5,
+            hidden_act: hpd_encoder::Activation::Gelu,
+            pad_token_id: 0,
+        };
+        let head =
+            HeadShape { dim: 4, bias: false, activation: Activation::Identity, normalize: true };
+        Student::fresh(config, head, 3, &Device::flex().autodiff()).unwrap()
+    }
+
+    #[test]
+    fn wrong_bytes_are_an_error_or_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let recipe = Recipe::load("hpd").unwrap();
+        let state = RunState::new(&recipe, BTreeMap::new());
+        let student = student();
+        let moments = Moments { first: vec![0.5; 32], second: vec![0.25; 32] };
+        let moments = BTreeMap::from([("head".to_owned(), moments)]);
+        let optimizer = Optimizer::resumed(recipe.optimizer, 1, moments);
+        save(&path, &student, &optimizer, &state).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let header = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(damage in damage(), in_header in any::<bool>())| {
+            let bytes = if in_header {
+                [damage.done_to(&whole[..header]), whole[header..].to_vec()].concat()
+            } else {
+                damage.done_to(&whole)
+            };
+            std::fs::write(&path, bytes).unwrap();
+            if let Ok(Some(checkpoint)) = Checkpoint::open(&path) {
+                let _ = checkpoint.state.check_same(&state, &path);
+                let _ = checkpoint.student(&student);
+                let _ = checkpoint.moments();
+            }
+        });
+    }
+}

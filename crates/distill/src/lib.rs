@@ -7,6 +7,8 @@ pub mod beginning;
 pub mod card;
 pub mod checkpoint;
 pub mod coding_rate;
+#[cfg(test)]
+mod damage;
 pub mod endpoint;
 pub mod export;
 mod finish;

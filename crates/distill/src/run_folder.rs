@@ -187,7 +187,10 @@ pub fn read(folder: &Path) -> Result<RunFile> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::damage::damage;
 
     fn binding(teacher: &str) -> serde_json::Map<String, Value> {
         serde_json::Map::from_iter([("teacher".to_owned(), Value::from(teacher))])
@@ -242,5 +245,21 @@ mod tests {
         let output = dir.path().join("student");
         fs::create_dir(&output).unwrap();
         assert!(RunFolder::open(&output, false, false).is_err());
+    }
+
+    #[test]
+    fn a_run_file_with_wrong_bytes_is_an_error_or_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("student");
+        let folder = RunFolder::open(&output, false, false).unwrap();
+        folder.bind(&binding("a")).unwrap();
+        let path = folder.path().join("run.json");
+        let whole = fs::read(&path).unwrap();
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(damage in damage())| {
+            fs::write(&path, damage.done_to(&whole)).unwrap();
+            let _ = read(folder.path());
+            let _ = RunFolder::open(&output, true, false).and_then(|run| run.bind(&binding("a")));
+        });
     }
 }

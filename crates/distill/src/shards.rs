@@ -217,7 +217,10 @@ impl TeacherCache {
 
     fn forget_damaged(&mut self) {
         let whole = |shard: usize, checksum: &str| {
-            Fingerprint::of_file(&self.shard_path(shard)).is_ok_and(|f| f.to_string() == checksum)
+            let path = self.shard_path(shard);
+            let fits = fs::metadata(&path)
+                .is_ok_and(|about| self.manifest.shard_bytes(shard) == Some(about.len()));
+            fits && Fingerprint::of_file(&path).is_ok_and(|found| found.to_string() == checksum)
         };
         let shards =
             self.manifest.shards.par_iter().enumerate().map(|(shard, checksum)| {
@@ -320,9 +323,15 @@ impl Manifest {
         start..(start + self.shard_rows).min(self.rows)
     }
 
+    /// Size of a shard's file, if it can be counted: a damaged manifest may name any width.
+    fn shard_bytes(&self, shard: usize) -> Option<u64> {
+        let row = (self.dim as u64).checked_mul(size_of::<f16>() as u64)?;
+        row.checked_mul(self.rows_of(shard).len() as u64)
+    }
+
     fn check_size(&self, shard: usize, found: usize, path: &Path) -> Result<()> {
-        let expected = self.rows_of(shard).len() * self.dim * size_of::<f16>();
-        if expected == found {
+        let expected = self.shard_bytes(shard).unwrap_or(u64::MAX);
+        if expected == found as u64 {
             return Ok(());
         }
         let path = path.display();
@@ -376,7 +385,10 @@ fn half_bytes(rows: &Matrix) -> Result<Vec<u8>, usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::damage::damage;
 
     const ROWS: usize = 2 * SHARD_ROWS + 10;
 
@@ -525,6 +537,44 @@ mod tests {
         assert!(again().unwrap_err().hint_text().unwrap().contains("remove the folder"));
         fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
         assert!(again().unwrap_err().to_string().contains("another teacher"));
+    }
+
+    /// What is read is what was written, or the cache says what is wrong, or it begins again.
+    #[test]
+    fn a_manifest_with_wrong_bytes_is_never_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = open(folder.path());
+        fill(&mut cache, 3);
+        let path = cache.folder().join(MANIFEST);
+        let whole = fs::read(&path).unwrap();
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(damage in damage())| {
+            fs::write(&path, damage.done_to(&whole)).unwrap();
+            let opened =
+                TeacherCache::open(folder.path(), &card("a"), Fingerprint::of(b"sentences"), ROWS);
+            if let Ok(cache) = opened {
+                if let Some((row, numbers)) = cache.some_row().unwrap() {
+                    prop_assert_eq!(numbers, matrix(row..row + 1).data);
+                }
+                if let Ok(vectors) = cache.into_vectors() {
+                    prop_assert_eq!(vectors.gather(&[7]).data, matrix(7..8).data);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_manifest_that_names_another_width_begins_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = open(folder.path());
+        fill(&mut cache, 3);
+        let path = cache.folder().join(MANIFEST);
+        let text = fs::read_to_string(&path).unwrap();
+        for width in ["4", "9000000000000000000"] {
+            fs::write(&path, text.replace("\"dim\": 3", &format!("\"dim\": {width}"))).unwrap();
+            let cache = open(folder.path());
+            assert_eq!((cache.missing().len(), cache.some_row().unwrap()), (3, None));
+        }
     }
 
     #[test]

@@ -323,6 +323,12 @@ impl SpoolBlocks<'_> {
         let ids =
             self.ids.by_ref().lines().take(count).map(|line| Ok(serde_json::from_str(&line?)?));
         let ids = ids.collect::<io::Result<Vec<_>>>()?;
+        if ids.len() < count {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "there are fewer ids than rows",
+            ));
+        }
         self.left -= count as u64;
         Ok((ids, Matrix { data, dim }))
     }
@@ -342,6 +348,8 @@ impl Iterator for SpoolBlocks<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const WIDTH: usize = 3;
@@ -447,5 +455,37 @@ mod tests {
         assert!(resume().to_string().contains("is damaged"));
         fs::write(&paths.progress, b"{").unwrap();
         assert!(resume().to_string().contains("is damaged"));
+    }
+
+    #[test]
+    fn wrong_bytes_are_refused_or_read_to_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("out.npy");
+        let mut spool = Spool::start(&output, settings("3"), WIDTH, &at(0)).unwrap();
+        append(&mut spool, 0, 5);
+        spool.acknowledge(&at(5)).unwrap();
+        drop(spool);
+        let paths = Paths::beside(&output);
+        let files = [&paths.progress, &paths.ids, &paths.rows];
+        let whole = files.map(|path| fs::read(path).unwrap());
+        let byte = prop_oneof![any::<u8>(), prop::sample::select(&b"0123456789,\"}]- e\n"[..])];
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(file in 0usize..3, place in 0.0..1.0, bytes in prop::collection::vec(byte, 0..4))| {
+            for (i, (path, whole)) in files.iter().zip(&whole).enumerate() {
+                let mut contents = whole.clone();
+                let at = (place * contents.len() as f64) as usize;
+                match &bytes[..] {
+                    _ if i != file => {}
+                    [] => contents.truncate(at),
+                    new => contents.iter_mut().skip(at).zip(new).for_each(|(old, new)| *old = *new),
+                }
+                fs::write(path, contents).unwrap();
+            }
+            if let Ok(spool) = Spool::resume(&output, &settings("3"), WIDTH) {
+                for block in spool.blocks().into_iter().flatten().map_while(Result::ok) {
+                    prop_assert_eq!(block.0.len() * WIDTH, block.1.data.len());
+                }
+            }
+        });
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hpd_files::atomic::AtomicFolder;
 use hpd_files::{Error, Result};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::explain::explain;
 use crate::schema;
@@ -97,7 +97,7 @@ pub(crate) fn writable(folder: &Path) -> Result<Connection> {
     checked(folder, open().map_err(|e| explain("open", folder, e))?)
 }
 
-/// Opens for reading, if need be in a folder where nothing can be written.
+/// Opens for reading, if need be in a folder where nothing can be written, or on a full disk.
 pub(crate) fn readable(folder: &Path) -> Result<Connection> {
     let database = existing(folder)?;
     // A reader too has to note where it reads in the `-shm` file, hence the writable opening.
@@ -160,7 +160,11 @@ fn absolute(folder: &Path) -> Result<PathBuf> {
 
 fn cannot_write(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
-    matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied))
+    // On a full disk the `-shm` file finds no room.
+    let is_full =
+        error.sqlite_error().is_some_and(|e| e.extended_code == ffi::SQLITE_IOERR_SHMSIZE);
+    let refused = [ErrorCode::CannotOpen, ErrorCode::ReadOnly, ErrorCode::PermissionDenied];
+    is_full || code.is_some_and(|code| refused.contains(&code))
 }
 
 /// Whether no commit waits in the write-ahead log, which a frozen reading would not see.

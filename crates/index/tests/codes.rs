@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hpd_files::vectors::Matrix;
 use hpd_index::{Document, Exactness, Hit, Search, Store, StoreModel, StoreSettings};
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 mod support;
@@ -129,6 +130,94 @@ fn any_flipped_bit_is_noticed_or_does_no_harm() {
         let problems = open(&path, Store::open_read_only).verify().unwrap();
         assert!(!problems.is_empty(), "the bit flipped at {at} was not noticed");
         assert_nothing_is_missed(&path, &format!("a bit flipped at {at}"));
+    }
+}
+
+/// Something that becomes of a file. Places are shares of its length.
+#[derive(Clone, Debug)]
+enum Damage {
+    Flip(f64, u8),
+    Overwrite(f64, Vec<u8>),
+    Fill(f64, usize, u8),
+    Cut(f64),
+    Remove(f64, usize),
+    Insert(f64, Vec<u8>),
+    Swap(f64, f64, usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    // Everywhere, and at the beginning, where the headers of the file and of its first block are.
+    let place = || prop_oneof![2 => 0.0..1.0, 1 => 0.0..0.01];
+    let bytes = || prop::collection::vec(any::<u8>(), 1..300);
+    prop_oneof![
+        (place(), 0u8..8).prop_map(|(place, bit)| Damage::Flip(place, bit)),
+        (place(), bytes()).prop_map(|(place, bytes)| Damage::Overwrite(place, bytes)),
+        (place(), 1usize..20_000, any::<u8>()).prop_map(|(place, n, x)| Damage::Fill(place, n, x)),
+        place().prop_map(Damage::Cut),
+        (place(), 1usize..20_000).prop_map(|(place, length)| Damage::Remove(place, length)),
+        (place(), bytes()).prop_map(|(place, bytes)| Damage::Insert(place, bytes)),
+        (place(), place(), 1usize..20_000).prop_map(|(a, b, length)| Damage::Swap(a, b, length)),
+    ]
+}
+
+impl Damage {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        let length = bytes.len();
+        let at = |place: f64| ((place * length as f64) as usize).min(length.saturating_sub(1));
+        let up_to = |start: usize, count: usize| start..(start + count).min(length);
+        if length == 0 {
+            return;
+        }
+        match self {
+            Self::Flip(place, bit) => bytes[at(*place)] ^= 1 << bit,
+            Self::Overwrite(place, new) => {
+                let range = up_to(at(*place), new.len());
+                bytes[range.clone()].copy_from_slice(&new[..range.len()]);
+            }
+            Self::Fill(place, count, byte) => bytes[up_to(at(*place), *count)].fill(*byte),
+            Self::Cut(place) => bytes.truncate(at(*place)),
+            Self::Remove(place, count) => drop(bytes.drain(up_to(at(*place), *count))),
+            Self::Insert(place, new) => drop(bytes.splice(at(*place)..at(*place), new.clone())),
+            Self::Swap(a, b, count) => {
+                (0..*count).for_each(|i| bytes.swap((at(*a) + i) % length, (at(*b) + i) % length));
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_becomes_of_the_bytes_nothing_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = store_with_codes(&folder);
+    let codes = path.join("codes");
+    let whole = fs::read(&codes).unwrap();
+    let some = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(some, |(damages in prop::collection::vec(damage(), 1..4))| {
+        let mut bytes = whole.clone();
+        damages.iter().for_each(|damage| damage.apply(&mut bytes));
+        fs::write(&codes, &bytes).unwrap();
+        assert_nothing_is_missed(&path, &format!("{damages:?}"));
+    });
+}
+
+#[test]
+fn blocks_that_changed_places_are_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = store_with_codes(&folder);
+    let codes = path.join("codes");
+    let whole = fs::read(&codes).unwrap();
+    // A block of 64 rows: header, row numbers, signs, scales, bytes.
+    let block = 128 + 64 * (8 + 8 * DIM.div_ceil(64) + 4 + DIM);
+    assert_eq!((whole.len() - 128) % block, 0);
+    let start = |i: usize| 128 + i * block;
+    for (a, b) in [(0, 1), (3, 20), (5, whole.len() / block - 1)] {
+        let mut swapped = whole.clone();
+        swapped[start(a)..start(a + 1)].copy_from_slice(&whole[start(b)..start(b + 1)]);
+        swapped[start(b)..start(b + 1)].copy_from_slice(&whole[start(a)..start(a + 1)]);
+        fs::write(&codes, &swapped).unwrap();
+        let problems = open(&path, Store::open_read_only).verify().unwrap();
+        assert!(!problems.is_empty(), "blocks {a} and {b} in each other's place were not noticed");
+        assert_nothing_is_missed(&path, &format!("blocks {a} and {b} in each other's place"));
     }
 }
 

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use hpd_files::vectors::Matrix;
 use hpd_index::{Hit, Search, Store};
@@ -95,8 +96,11 @@ fn child() {
     }
 }
 
-/// Lets the child change the store for a while; returns how many changes have been answered in all.
-fn run_and_kill(path: &Path, first: u64, lifetime: Duration) -> u64 {
+/// Lets the child answer some changes and kills it somewhere within the next one, or while it is opening the store;
+/// returns how many changes have been answered in all.
+///
+/// `pace` is what a change takes. It is measured, so that a busy machine too comes to changing something.
+fn run_and_kill(path: &Path, first: u64, round: u64, pace: &mut Duration) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
         .env("CRASH_STORE", path)
@@ -106,14 +110,22 @@ fn run_and_kill(path: &Path, first: u64, lifetime: Duration) -> u64 {
         .spawn()
         .unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
-    let reader = std::thread::spawn(move || {
+    let (sender, answers) = channel();
+    std::thread::spawn(move || {
         let lines = stdout.lines().map_while(Result::ok);
-        lines.filter_map(|line| line.strip_prefix("answered ")?.parse::<u64>().ok()).last()
+        let mut numbers =
+            lines.filter_map(|line| line.strip_prefix("answered ")?.parse::<u64>().ok());
+        numbers.try_for_each(|n| sender.send(n + 1))
     });
-    std::thread::sleep(lifetime);
+    let (started, wanted) = (Instant::now(), round % 4);
+    let waited = (0..wanted).map(|_| answers.recv().expect("the child goes on")).last();
+    if wanted > 0 {
+        *pace = started.elapsed() / (wanted as u32 + 1);
+    }
+    std::thread::sleep(pace.mul_f64((round * 7_919 % 100) as f64 / 80.0));
     child.kill().unwrap();
     child.wait().unwrap();
-    reader.join().unwrap().map_or(first, |last| last + 1)
+    answers.iter().last().or(waited).unwrap_or(first)
 }
 
 #[test]
@@ -122,10 +134,10 @@ fn nothing_answered_is_lost_to_a_kill() {
     let path = folder.path().join("s.hpd");
     drop(Store::create(&path, &settings()).unwrap());
     let (mut done, mut expected) = (0, Contents::new());
+    let mut pace = Duration::from_millis(10);
     let rounds = std::env::var("CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     for round in 0..rounds {
-        let lifetime = Duration::from_micros(5_000 + (round * 7_919) % 60 * 1_000 + round * 37);
-        let answered = run_and_kill(&path, done, lifetime);
+        let answered = run_and_kill(&path, done, round, &mut pace);
         (done..answered).for_each(|n| apply(&mut expected, n));
         done = answered;
         let found = contents(&path);

@@ -208,6 +208,106 @@ proptest! {
     }
 }
 
+/// A scalar as a person writes it.
+fn written_scalar(scalar: &Scalar) -> String {
+    match scalar {
+        Scalar::Null => "null".to_owned(),
+        Scalar::Boolean(value) => value.to_string(),
+        Scalar::Whole(number) => number.to_string(),
+        Scalar::Real(number) => format!("{number:?}"),
+        Scalar::Text(text) => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
+/// A filter as a person writes it; `None` for what cannot be said, such as an empty list.
+fn written(filter: &Filter) -> Option<String> {
+    let joined = |filters: &[Filter], word| {
+        let parts: Option<Vec<_>> = filters.iter().map(written).collect();
+        (filters.len() > 1).then_some(())?;
+        Some(format!("({})", parts?.join(word)))
+    };
+    let (field, test) = match filter {
+        Filter::And(filters) => return joined(filters, " AND "),
+        Filter::Or(filters) => return joined(filters, " OR "),
+        Filter::Not(filter) => return Some(format!("NOT {}", written(filter)?)),
+        Filter::Field(field, test) => (field, test),
+    };
+    if field.0.iter().any(String::is_empty) {
+        return None;
+    }
+    let names: Vec<_> =
+        field.0.iter().map(|name| format!("`{}`", name.replace('`', "``"))).collect();
+    let is_ordered = |scalar: &Scalar| !matches!(scalar, Scalar::Null | Scalar::Boolean(_));
+    let is_text = |scalar: &Scalar| matches!(scalar, Scalar::Text(_));
+    let test = match test {
+        Test::Exists => "EXISTS".to_owned(),
+        Test::OneOf(scalars) if scalars.is_empty() => return None,
+        Test::OneOf(scalars) => {
+            format!("IN ({})", scalars.iter().map(written_scalar).collect::<Vec<_>>().join(", "))
+        }
+        Test::Between(Bound::Included(low), Bound::Included(high)) => {
+            (is_ordered(low) && is_ordered(high) && is_text(low) == is_text(high)).then_some(())?;
+            format!("BETWEEN {} AND {}", written_scalar(low), written_scalar(high))
+        }
+        Test::Between(low, high) => {
+            let (operator, scalar) = match (low, high) {
+                (Bound::Included(low), Bound::Unbounded) => (">=", low),
+                (Bound::Excluded(low), Bound::Unbounded) => (">", low),
+                (Bound::Unbounded, Bound::Included(high)) => ("<=", high),
+                (Bound::Unbounded, Bound::Excluded(high)) => ("<", high),
+                _ => return None,
+            };
+            is_ordered(scalar).then_some(())?;
+            format!("{operator} {}", written_scalar(scalar))
+        }
+    };
+    Some(format!("{} {test}", names.join(".")))
+}
+
+fn written_filter() -> impl Strategy<Value = (Filter, String)> {
+    filter().prop_filter_map("it can be written", |filter| {
+        let text = written(&filter)?;
+        Some((filter, text))
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_down_is_read_again((filter, text) in written_filter()) {
+        prop_assert_eq!(text.parse::<Filter>().unwrap(), filter, "{}", text);
+    }
+}
+
+#[test]
+fn a_damaged_filter_is_refused_or_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = new_store(&folder, &[document("a", "one two"), document("b", "three")]);
+    let letter = prop_oneof![
+        any::<char>(),
+        prop::sample::select(vec!['\'', '`', '(', ')', '.', '-', '9', ' '])
+    ];
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(
+        (_, text) in written_filter(),
+        changes in prop::collection::vec((0usize..200, prop::option::of(letter)), 1..5),
+    )| {
+        let mut letters: Vec<char> = text.chars().collect();
+        for (at, letter) in changes {
+            let at = at % (letters.len() + 1);
+            match letter {
+                Some(letter) => letters.insert(at, letter),
+                None if at < letters.len() => drop(letters.remove(at)),
+                None => letters.truncate(at / 2),
+            }
+        }
+        let text = String::from_iter(letters);
+        match text.parse::<Filter>() {
+            Ok(filter) => drop(found(&store, &filter)),
+            Err(error) => prop_assert!(error.to_string().contains("the filter"), "{}", error),
+        }
+    });
+}
+
 #[test]
 fn written_filters_find_what_they_say() {
     let objects = [

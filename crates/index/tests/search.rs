@@ -20,6 +20,7 @@ const IDS: u16 = 400;
 enum Change {
     Add(Vec<(u16, u8)>),
     Delete(Vec<u16>),
+    DeleteMatching(Condition),
     Reopen,
     DeriveCodes,
     LoseCodes,
@@ -30,11 +31,84 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => prop::collection::vec((0..IDS, any::<u8>()), 1..300).prop_map(Change::Add),
         2 => prop::collection::vec(0..IDS, 0..150).prop_map(Change::Delete),
+        1 => condition().prop_map(Change::DeleteMatching),
         1 => Just(Change::Reopen),
         2 => Just(Change::DeriveCodes),
         1 => Just(Change::LoseCodes),
         1 => Just(Change::Compact),
     ]
+}
+
+/// A filter on the number in a document's text, which stands in its metadata too.
+#[derive(Clone, Debug)]
+enum Condition {
+    Below(u8),
+    OneOf(Vec<u8>),
+    Even,
+    Not(Box<Self>),
+    Both(Box<[Self; 2]>),
+    Either(Box<[Self; 2]>),
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    let leaf = prop_oneof![
+        any::<u8>().prop_map(Condition::Below),
+        prop::collection::vec(any::<u8>(), 1..20).prop_map(Condition::OneOf),
+        Just(Condition::Even),
+    ];
+    leaf.prop_recursive(3, 8, 2, |inner| {
+        let two = (inner.clone(), inner.clone()).prop_map(|(a, b)| Box::new([a, b]));
+        prop_oneof![
+            inner.prop_map(|condition| Condition::Not(Box::new(condition))),
+            two.clone().prop_map(Condition::Both),
+            two.prop_map(Condition::Either),
+        ]
+    })
+}
+
+impl Condition {
+    fn holds(&self, number: u8) -> bool {
+        match self {
+            Self::Below(end) => number < *end,
+            Self::OneOf(numbers) => numbers.contains(&number),
+            Self::Even => number.is_multiple_of(2),
+            Self::Not(condition) => !condition.holds(number),
+            Self::Both(conditions) => conditions.iter().all(|condition| condition.holds(number)),
+            Self::Either(conditions) => conditions.iter().any(|condition| condition.holds(number)),
+        }
+    }
+
+    fn holds_for(&self, document: &Document) -> bool {
+        document.metadata["number"].as_u64().is_some_and(|number| self.holds(number as u8))
+    }
+
+    fn written(&self) -> String {
+        let joined = |conditions: &[Self; 2], word| {
+            format!("({} {word} {})", conditions[0].written(), conditions[1].written())
+        };
+        match self {
+            Self::Below(end) => format!("number < {end}"),
+            Self::OneOf(numbers) => {
+                let numbers: Vec<_> = numbers.iter().map(u8::to_string).collect();
+                format!("number IN ({})", numbers.join(", "))
+            }
+            Self::Even => "even = true".to_owned(),
+            Self::Not(condition) => format!("NOT {}", condition.written()),
+            Self::Both(conditions) => joined(conditions, "AND"),
+            Self::Either(conditions) => joined(conditions, "OR"),
+        }
+    }
+
+    fn filter(&self) -> Filter {
+        self.written().parse().unwrap()
+    }
+}
+
+fn numbered(id: u16, number: u8) -> Document {
+    let mut document = document(&format!("id {id}"), &format!("text {number}"));
+    document.metadata.insert("number".to_owned(), number.into());
+    document.metadata.insert("even".to_owned(), number.is_multiple_of(2).into());
+    document
 }
 
 fn open(path: &Path) -> Store {
@@ -67,12 +141,20 @@ impl Reference {
         (before - self.0.len()) as u64
     }
 
-    fn search(&self, query: &[f32], k: usize) -> Vec<(f32, String)> {
+    fn delete_matching(&mut self, condition: &Condition) -> u64 {
+        let before = self.0.len();
+        self.0.retain(|document| !condition.holds_for(document));
+        (before - self.0.len()) as u64
+    }
+
+    fn search(&self, query: &[f32], k: usize, held: Option<&Condition>) -> Vec<(f32, String)> {
         let score = |document: &Document| {
             vector_of(&document.text).iter().zip(query).map(|(a, b)| a * b).sum::<f32>()
         };
+        let candidates =
+            self.0.iter().filter(|document| held.is_none_or(|held| held.holds_for(document)));
         let mut hits: Vec<_> =
-            self.0.iter().map(|document| (score(document), document.id.clone())).collect();
+            candidates.map(|document| (score(document), document.id.clone())).collect();
         hits.sort_by(|a, b| b.0.total_cmp(&a.0));
         hits.truncate(k);
         hits
@@ -82,10 +164,8 @@ impl Reference {
 fn apply(store: &mut Store, reference: &mut Reference, change: &Change) {
     match change {
         Change::Add(additions) => {
-            let documents: Vec<_> = additions
-                .iter()
-                .map(|(id, text)| document(&format!("id {id}"), &format!("text {text}")))
-                .collect();
+            let documents: Vec<_> =
+                additions.iter().map(|(id, number)| numbered(*id, *number)).collect();
             let vectors: Vec<_> =
                 documents.iter().map(|document| vector_of(&document.text)).collect();
             store.add(&documents, &matrix(&vectors)).unwrap();
@@ -95,6 +175,10 @@ fn apply(store: &mut Store, reference: &mut Reference, change: &Change) {
             let ids: Vec<_> = ids.iter().map(|id| format!("id {id}")).collect();
             let expected: u64 = ids.iter().map(|id| reference.delete(id)).sum();
             assert_eq!(store.delete(&ids).unwrap(), expected);
+        }
+        Change::DeleteMatching(condition) => {
+            let expected = reference.delete_matching(condition);
+            assert_eq!(store.delete_matching(&condition.filter()).unwrap(), expected);
         }
         Change::DeriveCodes => store.derive_codes().unwrap(),
         Change::Compact => drop(store.compact().unwrap()),
@@ -110,6 +194,7 @@ proptest! {
         changes in prop::collection::vec(change(), 0..12),
         // Small whole numbers: every order of summing gives the same score, and many tie.
         queries in prop::collection::vec(prop::collection::vec((-2i8..3).prop_map(f32::from), DIM), 1..4),
+        conditions in prop::collection::vec(condition(), 0..3),
         k in 0usize..30,
     ) {
         let folder = tempfile::tempdir().unwrap();
@@ -128,21 +213,27 @@ proptest! {
             }
         }
         prop_assert_eq!(store.len().unwrap(), reference.0.len() as u64);
-        for query in &queries {
-            let expected = reference.search(query, k);
+        let held = std::iter::once(None).chain(conditions.iter().map(Some));
+        for (query, held) in queries.iter().flat_map(|query| held.clone().map(move |held| (query, held))) {
+            let filter = held.map(Condition::filter);
+            let expected = reference.search(query, k, held);
             for exactness in [Exactness::Exact, Exactness::High, Exactness::Fast] {
                 let all = Search {
                     limit: k,
                     exactness,
                     shortlist: Some(usize::MAX),
+                    filter: filter.as_ref(),
                     ..Search::default()
                 };
-                prop_assert_eq!(&found(&store, query, &all), &expected);
+                prop_assert_eq!(&found(&store, query, &all), &expected, "{:?}", held);
                 let near = Search { min_score: Some(2.0), ..all };
                 let nearer: Vec<_> =
                     expected.iter().filter(|(score, _)| *score >= 2.0).cloned().collect();
                 prop_assert_eq!(found(&store, query, &near), nearer);
             }
+        }
+        for query in &queries {
+            let expected = reference.search(query, k, None);
             let hits = store.search(query, k).unwrap();
             let found: Vec<_> = hits.iter().map(|hit| (hit.score, hit.id.clone())).collect();
             prop_assert_eq!(&found, &expected);

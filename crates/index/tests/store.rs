@@ -8,6 +8,7 @@ use hpd_files::{Error, ErrorKind, Silent};
 use hpd_index::{
     Document, Hit, Indexed, Standing, Store, StoreModel, StoreSettings, index_documents,
 };
+use proptest::prelude::*;
 
 mod support;
 use support::{DIM, document, matrix, settings, vector_of};
@@ -191,6 +192,38 @@ fn damage_is_noticed_or_does_no_harm() {
         }
     }
     println!("{noticed} of 60 damages were noticed");
+}
+
+/// The first page holds SQLite's header and the table definitions, the second and third the settings.
+#[test]
+fn a_damaged_head_of_the_database_is_an_error_or_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut store) = new_store(&folder);
+    add(&mut store, &["a", "b", "c"].map(|id| document(id, id))).unwrap();
+    let hits = store.search(&[1.0; DIM], 3).unwrap();
+    drop(store);
+    let database = path.join("store.sqlite");
+    let whole = fs::read(&database).unwrap();
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) };
+    let place = prop_oneof![0usize..100, 0usize..4_096, 0usize..20_000];
+    proptest!(config, |(at in place, bytes in prop::collection::vec(any::<u8>(), 1..9))| {
+        let mut damaged = whole.clone();
+        let range = at..(at + bytes.len()).min(damaged.len());
+        damaged[range.clone()].copy_from_slice(&bytes[..range.len()]);
+        fs::write(&database, &damaged).unwrap();
+        if let Some(found) = whole_hits(&path) {
+            prop_assert_eq!(&found[..], &hits[..found.len()]);
+        }
+        // A writer neither panics nor waits for ever.
+        if let Ok(mut store) = Store::open(&path) {
+            let _ = add(&mut store, &[document("d", "d")]);
+            let _ = store.delete(&["a"]);
+            let _ = store.derive_codes();
+        }
+        for name in ["store.sqlite-wal", "store.sqlite-shm", "store.sqlite-journal", "codes"] {
+            let _ = fs::remove_file(path.join(name));
+        }
+    });
 }
 
 /// What a search of the whole store finds, unless something says that it is not whole.

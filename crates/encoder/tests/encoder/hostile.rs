@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use hpd_encoder::convert::quantize;
 use hpd_encoder::{EncodeOptions, Model};
 use hpd_files::Error;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::golden::{copy, edit};
+use crate::golden::{copy, edit, fixtures};
 
 /// Opens a copy of a fixture after `damage`; it must fail.
 fn refused(name: &str, damage: impl FnOnce(&Path)) -> Error {
@@ -312,6 +313,35 @@ fn shards_stay_within_their_folder() {
     assert_says(&error, &["names the file `../../secrets`, expected a file beside it"]);
 }
 
+/// Opens a folder and encodes with it, if it opens, after a byte near the beginning of a file was changed.
+fn open_after_a_wrong_byte(folder: &Path, file: &str, place: f64, byte: u8) {
+    let path = folder.join(file);
+    let mut bytes = fs::read(&path).unwrap();
+    // Headers are where lies are told.
+    let end = bytes.len().min(2000);
+    bytes[(place * end as f64) as usize] = byte;
+    fs::write(&path, bytes).unwrap();
+    if let Ok(model) = Model::open(folder) {
+        let _ = model.encode(&["", "bread rises"], &EncodeOptions::default());
+    }
+}
+
+/// A folder in 8 bits is written by us, and may be damaged all the same.
+#[test]
+fn a_wrong_byte_in_a_folder_in_8_bits_is_never_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let int8 = folder.path().join("int8");
+    quantize(&fixtures().join("bert_heads"), &int8, false).unwrap();
+    let files = ["model.int8.safetensors", "hpd.json", "config.json", "2_Dense/model.safetensors"];
+    let whole = files.map(|file| fs::read(int8.join(file)).unwrap());
+    let byte = prop_oneof![any::<u8>(), prop::sample::select(&b"0123456789,\"}]- e"[..])];
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) };
+    proptest!(config, |(file in 0..files.len(), place in 0.0..1.0, byte in byte)| {
+        open_after_a_wrong_byte(&int8, files[file], place, byte);
+        fs::write(int8.join(files[file]), &whole[file]).unwrap();
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -330,15 +360,6 @@ proptest! {
         place in 0.0_f64..1.0,
         byte: u8,
     ) {
-        let folder = copy(model);
-        let path = folder.path().join(file);
-        let mut bytes = fs::read(&path).unwrap();
-        // Headers are where lies are told.
-        let end = bytes.len().min(2000);
-        bytes[(place * end as f64) as usize] = byte;
-        fs::write(&path, bytes).unwrap();
-        if let Ok(model) = Model::open(folder.path()) {
-            let _ = model.encode(&["", "bread rises"], &EncodeOptions::default());
-        }
+        open_after_a_wrong_byte(copy(model).path(), file, place, byte);
     }
 }

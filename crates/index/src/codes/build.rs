@@ -52,7 +52,9 @@ pub(crate) fn bring_up_to_date(
         None => Job::anew(folder, expected),
     };
     let Ok(mut job) = job else { return Ok(false) };
-    Ok(job.run(&snapshot, moment)?.is_ok() && job.finish(folder).is_ok())
+    let written = job.run(&snapshot, moment);
+    let stands = job.finish(folder, matches!(written, Ok(Ok(()))));
+    written.map(|_| stands)
 }
 
 /// Held until it is dropped or the process ends, however it ends.
@@ -159,11 +161,16 @@ impl Job {
         Ok(())
     }
 
-    fn finish(self, folder: &Path) -> io::Result<()> {
-        match self.unfinished {
-            Some(unfinished) => fs::rename(unfinished, file_in(folder)),
-            None => Ok(()),
+    /// Gives a new file its name, or removes what is not whole, for which a full disk has no room. Whether it stands.
+    fn finish(self, folder: &Path, is_whole: bool) -> bool {
+        let Self { file, unfinished, .. } = self;
+        drop(file);
+        let Some(unfinished) = unfinished else { return is_whole };
+        let stands = is_whole && fs::rename(&unfinished, file_in(folder)).is_ok();
+        if !stands {
+            let _ = fs::remove_file(unfinished);
         }
+        stands
     }
 }
 

@@ -135,7 +135,12 @@ impl FileHeader {
         let identity = cast_slice(&words[5..7]).try_into().ok()?;
         let [dim, block_rows] = [words[2] as usize, words[3] as usize];
         let ours = words[..2] == [MAGIC, VERSION] && dim > 0 && block_rows > 0;
-        ours.then_some(Self { identity, generation: words[4], dim, block_rows })
+        (ours && is_countable(dim, block_rows)).then_some(Self {
+            identity,
+            generation: words[4],
+            dim,
+            block_rows,
+        })
     }
 
     /// What turns a row, or a query, before its signs are taken.
@@ -272,6 +277,11 @@ impl FileHeader {
     }
 }
 
+/// Whether the bytes of a block, and of as many as a disk holds, can be counted. A header that says more is made up.
+fn is_countable(dim: usize, block_rows: usize) -> bool {
+    (2 * dim as u128 + 20).saturating_mul(block_rows as u128) < 1 << 40
+}
+
 impl BlockHeader {
     /// Makes the largest numbers those of this block and of all before it.
     pub(crate) fn carry_on_from(&mut self, before: Option<&Self>) {
@@ -331,4 +341,45 @@ fn fingerprint(bytes: &[u8]) -> [u64; 2] {
     let mut words = [0; 2];
     cast_slice_mut(&mut words).copy_from_slice(Fingerprint::of(bytes).as_bytes());
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![0u64..2_000, any::<u64>(), (0u32..64).prop_map(|bits| 1u64 << bits)]
+    }
+
+    proptest! {
+        /// A checksum keeps out what broke, not what somebody made up.
+        #[test]
+        fn headers_that_lie_under_a_right_checksum_are_never_a_panic(
+            dim in number(), block_rows in number(), generation: u64,
+            block in prop::array::uniform10(number()), rest in 0usize..5_000, filling: u8,
+        ) {
+            let mut words = [0; HEADER_WORDS];
+            words[..5].copy_from_slice(&[MAGIC, VERSION, dim, block_rows, generation]);
+            let mut file = sealed(words, 0);
+            let header = FileHeader::read(&file);
+            let seal = generation.rotate_left(32) ^ 1;
+            words[..10].copy_from_slice(&block);
+            file.extend(sealed(words, seal));
+            file.extend(vec![filling; rest]);
+            if let Some(header) = header {
+                for block in 0..header.blocks_in(file.len()) {
+                    let _ = header.block_header(&file, block);
+                    prop_assert!(!header.coarse_is_whole(&file, block) || rest == 0);
+                    let _ = header.fine_is_whole(&file, block);
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_are_a_header_by_accident(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(FileHeader::read(&bytes).is_none());
+        }
+    }
 }
