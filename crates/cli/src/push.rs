@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// Keep numbers in 16 bits instead of 32: half the room, and scores with three digits
     #[arg(long)]
     half: bool,
-    /// Index to search by, built once the documents are there
+    /// Index to search by, built once the documents are there: a graph of near neighbours, or none
     #[arg(long, value_name = "INDEX", value_enum, default_value_t = Index::Hnsw)]
     index: Index,
     /// Delete there what the store does not have
@@ -37,24 +37,23 @@ pub(crate) struct Arguments {
 /// What searches go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Index {
-    /// A graph of near neighbours
     Hnsw,
-    /// None: every search reads all vectors
+    // Every search reads all vectors.
     None,
 }
 
 const AFTER_HELP: &str = "\
 Examples:
   hpd push --store notes.hpd --to postgres://me@localhost/database
-  PGPASSWORD=... hpd push --store notes.hpd --to 'postgres://me@host:5432/database?table=notes' --prune
+  PGPASSWORD=... hpd push --store notes.hpd --to 'postgres://me@localhost/db?table=old' --prune
   hpd search --store 'postgres://me@localhost/database?table=notes' 'the fear of spiders'
 
 The table is made where it is not there: id, text, metadata (jsonb) and vector. It remembers the
-store's space, and vectors of another are refused. Pushing again writes only what has changed; if the
-command was stopped, run it again: it goes on. The store stays what documents are added to.
+store's space, and vectors of another are refused. Pushing again writes only what has changed; if
+the command was stopped, run it again: it goes on. The store stays what documents are added to.
 
-PostgreSQL needs the extension pgvector, 0.8.4 or later. hpd speaks no TLS: for another machine go through a
-tunnel (ssh -L), or say `sslmode=disable` in the address where the network may be trusted.
+PostgreSQL needs the extension pgvector, 0.8.4 or later. hpd speaks no TLS: for another machine go
+through a tunnel (ssh -L), or say `sslmode=disable` in the address where the network may be trusted.
 It has to be built in: cargo build --release --workspace --bin hpd --features hpd-cli/postgres";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {

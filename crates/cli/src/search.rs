@@ -79,8 +79,8 @@ Scores and their order are exact whatever --exactness says; it tells how many hi
 Stores of up to 20000 documents are always searched exactly.
 
 What `hpd push` brought to a server is searched there with the same filters. Exact then reads every
-vector; high and fast walk the server's HNSW graph, high more of it, and how many hits that misses depends
-on the vectors.
+vector; high and fast walk the server's HNSW graph, high more of it, and how many hits that misses
+depends on the vectors.
 
 With --json each hit is a line with query, rank, score, id, text and metadata.
 Exit status: 0 there are hits, 1 there are none, 2 error.";
@@ -139,7 +139,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
 
 /// What is searched.
 enum Place {
-    Store(Store),
+    Store(Box<Store>),
     Remote(Box<dyn Collection>, Address),
 }
 
@@ -154,7 +154,7 @@ impl Place {
                 ))
                 .hint("leave `--collection` out, or give the address of a server"));
             }
-            return Store::open_read_only(store).map(Self::Store);
+            return Ok(Self::Store(Box::new(Store::open_read_only(store)?)));
         };
         let mut address: Address = address.parse()?;
         if let Some(name) = &arguments.collection {

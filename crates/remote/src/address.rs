@@ -24,7 +24,6 @@ pub enum Engine {
 
 impl Engine {
     /// What to do when an address is of this engine and hpd was built without it.
-    #[cfg_attr(feature = "postgres", expect(dead_code, reason = "all engines are built in"))]
     pub(crate) fn not_built_in(self) -> Error {
         let (name, feature) = match self {
             Self::Postgres => ("PostgreSQL", "postgres"),

@@ -25,30 +25,26 @@ pub use push::{Push, Pushed, push};
 /// # Errors
 /// When it is not there or was not made by a push, the engine does not answer, or its feature is not built in.
 pub fn open(address: &Address) -> Result<Box<dyn Collection>> {
-    match address.engine() {
-        #[cfg(feature = "postgres")]
-        Engine::Postgres => postgres::open(address),
-        #[cfg(not(feature = "postgres"))]
-        missing => Err(missing.not_built_in()),
+    #[cfg(feature = "postgres")]
+    if address.engine() == Engine::Postgres {
+        return postgres::open(address);
     }
+    Err(address.engine().not_built_in())
 }
 
 /// The same; makes it where it is not there yet, for vectors of the space that `settings` tell.
 ///
 /// # Errors
 /// As [`open`]; also when it holds vectors of another space, or in another layout.
+#[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "no engine is built in"))]
 pub fn open_or_create(
     address: &Address,
     settings: &StoreSettings,
     layout: Layout,
 ) -> Result<Box<dyn Collection>> {
-    match address.engine() {
-        #[cfg(feature = "postgres")]
-        Engine::Postgres => postgres::open_or_create(address, settings, layout),
-        #[cfg(not(feature = "postgres"))]
-        missing => {
-            let _ = (settings, layout);
-            Err(missing.not_built_in())
-        }
+    #[cfg(feature = "postgres")]
+    if address.engine() == Engine::Postgres {
+        return postgres::open_or_create(address, settings, layout);
     }
+    Err(address.engine().not_built_in())
 }

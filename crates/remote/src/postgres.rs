@@ -186,12 +186,15 @@ fn search_in(
         Some(_) => "WHERE jsonb_path_exists(metadata, $2::text::jsonpath, $3::text::jsonb)",
         None => "",
     };
-    // The index is asked only for exactly this order. A limit that is a parameter would have the planner guess it.
+    // The index answers only to this order and a limit; one that is a parameter would have the planner guess it. Metadata become text
+    // outside, for the hits alone.
     let Table { quoted, numbers, .. } = table;
+    let limit = i64::try_from(search.limit).unwrap_or(i64::MAX);
     let nearest = snapshot.prepare(&format!(
-        "SELECT id, text, metadata::text, -(vector <#> $1::vector::{numbers}) FROM {quoted} {filter}
-         ORDER BY vector <#> $1::vector::{numbers} LIMIT {}",
-        i64::try_from(search.limit).unwrap_or(i64::MAX)
+        "SELECT id, text, metadata::text, -distance FROM (
+           SELECT id, text, metadata, vector <#> $1::vector::{numbers} AS distance
+           FROM {quoted} {filter} ORDER BY distance LIMIT {limit}
+         ) AS nearest ORDER BY distance"
     ))?;
     let of_query = |query: &[f32]| match &condition {
         Some(Condition { path, values }) => {

@@ -1,6 +1,7 @@
 //! The way to the server, and its errors in the words of the workspace.
 
 use std::env;
+use std::error::Error as _;
 
 use hpd_files::{Error, ErrorKind, Result};
 use postgres::config::{Host, SslMode};
@@ -98,9 +99,12 @@ pub(super) fn explain(deed: &str, address: &Address, error: postgres::Error) -> 
     let failed = Error::new(ErrorKind::Network, format!("cannot {deed} `{address}`"));
     let hint = match error.code() {
         None if error.is_closed() => Some("the server ended the connection: run the command again"),
-        None => Some("is the server running there, and may this machine reach it?"),
-        Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
-            Some("check the user; a password is best given by the variable PGPASSWORD")
+        None if is_of_the_system(&error) => {
+            Some("is the server running there, and may this machine reach it?")
+        }
+        None
+        | Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
+            Some("check user and password; a password is best given by the variable PGPASSWORD")
         }
         Some(&SqlState::INVALID_CATALOG_NAME) => Some("make the database: `createdb NAME`"),
         Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
@@ -122,6 +126,11 @@ pub(super) fn explain(deed: &str, address: &Address, error: postgres::Error) -> 
         Some(hint) => failed.hint(hint),
         None => failed,
     }
+}
+
+/// Whether the operating system said so, and not the client or the server.
+fn is_of_the_system(error: &postgres::Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<std::io::Error>())
 }
 
 #[cfg(test)]
