@@ -52,6 +52,11 @@ check-models:
 test-emulated:
     scripts/test-emulated.sh
 
+# `hpd push` and `hpd search` against a PostgreSQL server that comes as a wheel; skipped where it does not install. Not in
+# `check`: it compiles what hpd is without training, a second set of features
+test-remote:
+    scripts/remote-round-trip.sh
+
 # From a fresh clone to a student that finds words by their meaning
 quickstart:
     ./quickstart.sh

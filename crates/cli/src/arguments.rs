@@ -11,7 +11,9 @@ use hpd_files::{Error, Progress};
 #[cfg(feature = "distill")]
 use crate::distill;
 use crate::models::FoundModel;
-use crate::{bench, dedupe, embed, evaluate, export, generate, index, inspect, search, similar};
+use crate::{
+    bench, dedupe, embed, evaluate, export, generate, index, inspect, push, search, similar,
+};
 
 /// Makes a large sentence encoder small and puts it to work.
 #[derive(Debug, Parser)]
@@ -88,6 +90,8 @@ pub(crate) enum Verb {
     Similar(similar::Arguments),
     /// Find documents of a store that are nearly the same
     Dedupe(dedupe::Arguments),
+    /// Bring the documents of a store to PostgreSQL, to be searched there
+    Push(push::Arguments),
     /// Tell what a model folder, store or run is
     Inspect(inspect::Arguments),
     /// Measure how fast a model is on this machine

@@ -96,6 +96,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     let findings = match kind {
         Kind::Store => store::inspect(path, *verify)?,
         Kind::Run => {
+            #[cfg_attr(
+                not(feature = "distill"),
+                expect(unused_mut, reason = "points are a matter of training")
+            )]
             let mut findings = run::inspect(path)?;
             #[cfg(feature = "distill")]
             points::add(&mut findings, path, &arguments.points, terminal)?;

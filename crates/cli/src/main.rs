@@ -16,6 +16,7 @@ mod generate;
 mod index;
 mod inspect;
 mod models;
+mod push;
 mod search;
 mod similar;
 mod store_encoder;
@@ -66,6 +67,7 @@ fn run(Arguments { global, verb }: &Arguments, terminal: &Terminal) -> Result<An
         Verb::Search(arguments) => search::run(arguments, terminal),
         Verb::Similar(arguments) => similar::run(arguments, terminal),
         Verb::Dedupe(arguments) => dedupe::run(arguments, terminal),
+        Verb::Push(arguments) => push::run(arguments, terminal),
         Verb::Inspect(arguments) => inspect::run(arguments, terminal),
         Verb::Bench(arguments) => bench::run(arguments, &global.threads, terminal),
         Verb::Export(arguments) => export::run(arguments, terminal),

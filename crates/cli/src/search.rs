@@ -1,11 +1,13 @@
-//! `hpd search`: the documents of a store nearest to a query.
+//! `hpd search`: the documents of a store nearest to a query, or of what was pushed from one.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use hpd_files::records::{Record, Records, Source};
+use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result, interrupt};
 use hpd_index::{DEFAULT_LIMIT, Exactness, Filter, Hit, Search, Store};
+use hpd_remote::{Address, Collection};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
@@ -31,6 +33,9 @@ pub(crate) struct Arguments {
     query: Option<String>,
     #[command(flatten)]
     store: StoreArguments,
+    /// Table, where --store is the address of a server and does not name it
+    #[arg(long, value_name = "NAME")]
+    collection: Option<String>,
     /// How many hits to give for each query
     #[arg(long, short = 'k', alias = "top-k", value_name = "N", default_value_t = DEFAULT_LIMIT)]
     limit: usize,
@@ -58,6 +63,7 @@ Examples:
   hpd search --store notes.hpd 'the fear of spiders'
   hpd search --store notes.hpd --queries questions.txt --limit 3 --json
   hpd search --store notes.hpd 'error E0502' --hybrid --filter \"lang = 'en' AND year >= 1990\"
+  hpd search --store 'postgres://me@host/database?table=notes' 'the fear of spiders'
 
 A filter compares fields of the metadata with strings in quotes, numbers, true, false or null:
   lang = 'en'   year != 1990   year < 2000   <=  >  >=   year BETWEEN 1980 AND 1990
@@ -71,6 +77,10 @@ Scores and their order are exact whatever --exactness says; it tells how many hi
   high   a few in a thousand of the best ten; reads one bit a number
   fast   a few in a hundred; looks less closely at what comes near
 Stores of up to 20000 documents are always searched exactly.
+
+What `hpd push` brought to a server is searched there with the same filters. Exact then reads every
+vector; high and fast walk the server's HNSW graph, high more of it, and how many hits that misses
+depends on the vectors.
 
 With --json each hit is a line with query, rank, score, id, text and metadata.
 Exit status: 0 there are hits, 1 there are none, 2 error.";
@@ -91,8 +101,8 @@ struct JsonHit<'a> {
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     let filter = arguments.filter.as_deref().map(str::parse::<Filter>).transpose()?;
-    let store = Store::open_read_only(&arguments.store.store)?;
-    let mut encoder = StoreEncoder::for_store(&store, &arguments.store, terminal)?;
+    let mut place = Place::open(arguments)?;
+    let mut encoder = place.encoder(&arguments.store, terminal)?;
     let mut answer = Answer::No;
     let mut queries = queries(arguments)?;
     loop {
@@ -110,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
             exactness: arguments.exactness,
             ..Search::default()
         };
-        for (query, hits) in batch.iter().zip(store.search_with(&vectors, &search)?) {
+        for (query, hits) in batch.iter().zip(place.search(&vectors, &search)?) {
             if !hits.is_empty() {
                 answer = Answer::Yes;
             }
@@ -125,6 +135,51 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
         ));
     }
     Ok(answer)
+}
+
+/// What is searched.
+enum Place {
+    Store(Box<Store>),
+    Remote(Box<dyn Collection>, Address),
+}
+
+impl Place {
+    fn open(arguments: &Arguments) -> Result<Self> {
+        let store = &arguments.store.store;
+        let Some(address) = store.to_str().filter(|name| Address::is_meant_by(name)) else {
+            if arguments.collection.is_some() {
+                let store = store.display();
+                return Err(Error::input(format!(
+                    "the store `{store}` is a folder and has no `--collection`"
+                ))
+                .hint("leave `--collection` out, or give the address of a server"));
+            }
+            return Ok(Self::Store(Box::new(Store::open_read_only(store)?)));
+        };
+        let mut address: Address = address.parse()?;
+        if let Some(name) = &arguments.collection {
+            address = address.with_collection(name)?;
+        }
+        Ok(Self::Remote(hpd_remote::open(&address)?, address))
+    }
+
+    fn encoder(&self, arguments: &StoreArguments, terminal: &Terminal) -> Result<StoreEncoder> {
+        match self {
+            Self::Store(store) => StoreEncoder::for_store(store, arguments, terminal),
+            Self::Remote(collection, address) => {
+                let (settings, place) = (collection.settings(), format!("`{address}`"));
+                let check = |used: &_| settings.check_space(used, &place);
+                StoreEncoder::for_settings(settings, arguments, check, terminal)
+            }
+        }
+    }
+
+    fn search(&mut self, queries: &Matrix, search: &Search<'_>) -> Result<Vec<Vec<Hit>>> {
+        match self {
+            Self::Store(store) => store.search_with(queries, search),
+            Self::Remote(collection, _) => collection.search(queries, search),
+        }
+    }
 }
 
 fn queries(arguments: &Arguments) -> Result<Box<dyn Iterator<Item = Result<Record>>>> {

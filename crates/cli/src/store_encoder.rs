@@ -63,7 +63,16 @@ impl StoreEncoder {
         arguments: &StoreArguments,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let settings = store.settings();
+        Self::for_settings(store.settings(), arguments, |used| store.check_space(used), progress)
+    }
+
+    /// The same for whatever was made with these settings and refuses models of another space by `check_space`.
+    pub(crate) fn for_settings(
+        settings: &StoreSettings,
+        arguments: &StoreArguments,
+        check_space: impl Fn(&StoreModel) -> Result<()>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         let remembered = &settings.model;
         let (name, revision) = match &arguments.model {
             Some(name) => (name.clone(), arguments.revision.clone()),
@@ -84,7 +93,7 @@ impl StoreEncoder {
             None => not_where_it_was(remembered, error),
         })?;
         let used = described(&opened, &found, model.revision.clone());
-        store.check_space(&used)?;
+        check_space(&used)?;
         let settings = StoreSettings { model: used, ..settings.clone() };
         Ok(Self { model: opened, settings, truncated: 0 })
     }

@@ -4,20 +4,23 @@ use hpd_files::{Result, interrupt};
 use rusqlite::Row;
 
 use crate::explain::{damaged, explain};
-use crate::{Document, Store, checksum};
+use crate::{Document, Store, checksum, schema};
 
 impl Store {
     /// Hands over every document with its vector, in the order of insertion, as they are at this moment.
     ///
     /// # Errors
-    /// The first error of `take`, or when the database cannot be read or is damaged.
+    /// The first error of `take`, or when the database cannot be read or is damaged, or holds another model's vectors by now.
     pub fn for_each_document(
         &self,
         mut take: impl FnMut(Document, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let fail = |e| explain("read", &self.folder, e);
-        let mut statement = self
-            .connection
+        let snapshot = self.connection.unchecked_transaction().map_err(fail)?;
+        if schema::identity(&snapshot).map_err(fail)? != self.identity() {
+            return Err(self.not_as_opened());
+        }
+        let mut statement = snapshot
             .prepare_cached(
                 "SELECT id, text, fields, vector, documents.checksum, metadata.checksum, vectors.checksum
                  FROM documents JOIN metadata USING (row) JOIN vectors USING (row) ORDER BY row",

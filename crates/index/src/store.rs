@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use hpd_files::{Error, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::codes::{BLOCK_ROWS, Codes};
 use crate::explain::explain;
 use crate::{Durability, open, schema};
 
 /// What a store needs to know of the model that makes its vectors.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct StoreModel {
     /// Folder or Hugging Face id, so that it can be found again.
     pub name: String,
@@ -28,7 +28,7 @@ pub struct StoreModel {
 }
 
 /// What is settled when a store is made, and holds for all its documents and queries.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct StoreSettings {
     /// The model. Another of the same space may be used later.
     pub model: StoreModel,
@@ -38,6 +38,26 @@ pub struct StoreSettings {
     pub document_prompt: Option<String>,
     /// Truncates texts at so many tokens instead of the model's own limit.
     pub max_seq_length: Option<usize>,
+}
+
+impl StoreSettings {
+    /// Refuses a model whose vectors may not be compared with those in `place` ("the store `notes`"), which was made with
+    /// these settings.
+    ///
+    /// # Errors
+    /// [`hpd_files::ErrorKind::Mismatch`], naming both models.
+    pub fn check_space(&self, model: &StoreModel, place: &str) -> Result<()> {
+        let own = &self.model;
+        if (&own.space, own.dim) == (&model.space, model.dim) {
+            return Ok(());
+        }
+        Err(Error::mismatch(format!(
+            "{place} holds vectors of {}, but the model given is {}",
+            described(own),
+            described(model)
+        ))
+        .hint(format!("use `--model {}`", own.name)))
+    }
 }
 
 /// Documents with their vectors on disk, opened.
@@ -194,20 +214,13 @@ impl Store {
     /// # Errors
     /// [`hpd_files::ErrorKind::Mismatch`], naming both models.
     pub fn check_space(&self, model: &StoreModel) -> Result<()> {
-        let own = &self.settings.model;
-        if (&own.space, own.dim) == (&model.space, model.dim) {
-            return Ok(());
-        }
-        let store = self.folder.display();
-        Err(Error::mismatch(format!(
-            "the store `{store}` holds vectors of {}, but the model given is {}",
-            described(own),
-            described(model)
-        ))
-        .hint(format!(
-            "use `--model {}`, or make another store with `hpd index create --store OTHER --model {}`",
-            own.name, model.name
-        )))
+        let place = format!("the store `{}`", self.folder.display());
+        self.settings.check_space(model, &place).map_err(|error| {
+            error.hint(format!(
+                "use `--model {}`, or make another store with `hpd index create --store OTHER --model {}`",
+                self.settings.model.name, model.name
+            ))
+        })
     }
 
     /// Makes `model`, of the store's space, the one that is used unless another is named.

@@ -1,0 +1,180 @@
+//! The table of a collection: how it is made, and how it is known again.
+//!
+//! What a store would have in its header stands as JSON in the table's comment, which is made, renamed, dumped and dropped with
+//! the table. A table without such a comment is somebody else's and is left alone.
+
+use hpd_files::{Error, Result};
+use hpd_index::StoreSettings;
+use postgres::{Client, Transaction};
+use serde::{Deserialize, Serialize};
+
+use super::connection::explain;
+use crate::{Address, Layout};
+
+/// Version of the table and its comment; every version ever released stays readable.
+const FORMAT: u32 = 1;
+
+/// Numbers that a vector of a table, and of its index, may have; for `vector`, and `halfvec`.
+const LARGEST: usize = 16_000;
+const LARGEST_INDEXED: [usize; 2] = [2_000, 4_000];
+
+/// A table that a push made.
+pub(super) struct Table {
+    /// Its name, as SQL has it.
+    pub(super) quoted: String,
+    /// Type of a vector: `vector` or `halfvec`.
+    pub(super) numbers: &'static str,
+    pub(super) settings: StoreSettings,
+    name: String,
+}
+
+/// What the comment says.
+#[derive(Deserialize, PartialEq, Serialize)]
+struct Description {
+    /// Version of the table and of this.
+    hpd: u32,
+    half: bool,
+    settings: StoreSettings,
+}
+
+impl Table {
+    /// The table of this name, if it is there.
+    ///
+    /// # Errors
+    /// When a table is there that no push made, or the server does not answer.
+    pub(super) fn open(client: &mut Client, address: &Address) -> Result<Option<Self>> {
+        let name = address.collection()?;
+        let comment = "SELECT obj_description(to_regclass($1)::oid, 'pg_class') WHERE to_regclass($1) IS NOT NULL";
+        let found =
+            client.query_opt(comment, &[&quoted(name)]).map_err(|e| explain("read", address, e))?;
+        found.map(|row| Self::described(name, row.get(0), address)).transpose()
+    }
+
+    fn described(name: &str, comment: Option<String>, address: &Address) -> Result<Self> {
+        let described = serde_json::from_str(&comment.unwrap_or_default());
+        let Description { hpd, half, settings } = described.map_err(|e| {
+            Error::mismatch(format!("the table at `{address}` is there, but no `hpd push` made it"))
+                .hint("name another: `--collection OTHER`")
+                .caused_by(e)
+        })?;
+        if hpd != FORMAT {
+            return Err(Error::input(format!(
+                "the table at `{address}` has format {hpd}, and this hpd reads format {FORMAT}"
+            ))
+            .hint("use the version of hpd that made it, or a later one"));
+        }
+        Ok(Self::new(name, half, settings))
+    }
+
+    fn new(name: &str, half: bool, settings: StoreSettings) -> Self {
+        let numbers = if half { "halfvec" } else { "vector" };
+        Self { quoted: quoted(name), numbers, settings, name: name.to_owned() }
+    }
+
+    /// The table for what a store of these settings holds; made where it is not there. No other push may change it until
+    /// the connection ends.
+    ///
+    /// # Errors
+    /// As [`Table::open`]; also when it is for another space or layout, or may not be made.
+    pub(super) fn open_or_create(
+        client: &mut Client,
+        address: &Address,
+        settings: &StoreSettings,
+        layout: Layout,
+    ) -> Result<Self> {
+        let fail = |e| explain("push to", address, e);
+        keep_others_out(client, address.collection()?).map_err(fail)?;
+        let wanted = Self::new(address.collection()?, layout.half, settings.clone());
+        let Some(found) = Self::open(client, address)? else {
+            wanted.check_width()?;
+            let mut transaction = client.transaction().map_err(fail)?;
+            transaction.batch_execute(&wanted.definition()).map_err(fail)?;
+            wanted.describe(&mut transaction).map_err(fail)?;
+            transaction.commit().map_err(fail)?;
+            return Ok(wanted);
+        };
+        let place = format!("the table at `{address}`");
+        found.settings.check_space(&settings.model, &place).map_err(|error| {
+            error.hint("push into another, `--collection OTHER`, or drop this one")
+        })?;
+        if found.numbers != wanted.numbers {
+            let (found, expected) = (found.numbers, wanted.numbers);
+            return Err(Error::mismatch(format!(
+                "{place} holds numbers as `{found}`, expected `{expected}`"
+            ))
+            .hint("push with `--half` or without as it was made, or into another: `--collection OTHER`"));
+        }
+        if found.settings != wanted.settings {
+            let mut transaction = client.transaction().map_err(fail)?;
+            wanted.describe(&mut transaction).map_err(fail)?;
+            transaction.commit().map_err(fail)?;
+        }
+        Ok(wanted)
+    }
+
+    /// Ids compare by their bytes, whatever the database's language.
+    fn definition(&self) -> String {
+        let Self { quoted, numbers, settings, .. } = self;
+        let dim = settings.model.dim;
+        format!(
+            "CREATE TABLE {quoted} (
+               id text COLLATE \"C\" PRIMARY KEY,
+               text text NOT NULL,
+               metadata jsonb NOT NULL,
+               vector {numbers}({dim}) NOT NULL
+             )"
+        )
+    }
+
+    /// Writes the comment. It takes no parameter, so the server itself quotes what stands in it.
+    fn describe(&self, transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
+        let half = self.numbers == "halfvec";
+        let description = Description { hpd: FORMAT, half, settings: self.settings.clone() };
+        let json = serde_json::to_string(&description).unwrap_or_default();
+        let write = "SELECT format('COMMENT ON TABLE %I IS %L', $1::text, $2::text)";
+        let comment: String = transaction.query_one(write, &[&self.name, &json])?.get(0);
+        transaction.batch_execute(&comment)
+    }
+
+    fn check_width(&self) -> Result<()> {
+        let dim = self.settings.model.dim;
+        if dim <= LARGEST {
+            return Ok(());
+        }
+        Err(Error::mismatch(format!(
+            "the store's vectors have {dim} numbers, pgvector takes {LARGEST}"
+        ))
+        .hint("push the vectors of a student, they are shorter"))
+    }
+
+    /// The statement that makes the index.
+    ///
+    /// # Errors
+    /// When the vectors are too long for one.
+    pub(super) fn index(&self) -> Result<String> {
+        let Self { quoted, numbers, settings, name } = self;
+        let largest = LARGEST_INDEXED[usize::from(*numbers == "halfvec")];
+        let dim = settings.model.dim;
+        if dim > largest {
+            return Err(Error::mismatch(format!(
+                "vectors of {dim} numbers are pushed, but pgvector indexes `{numbers}` of at most {largest}"
+            ))
+            .hint("push with `--index none`: every search then reads all vectors"));
+        }
+        Ok(format!(
+            "CREATE INDEX IF NOT EXISTS \"{name}_vector_hnsw\" ON {quoted} USING hnsw (vector {numbers}_ip_ops)"
+        ))
+    }
+}
+
+/// A checked name as SQL has it.
+fn quoted(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
+/// Waits for another push to the same table, and a little for one whose end the server has not seen yet.
+fn keep_others_out(client: &mut Client, name: &str) -> Result<(), postgres::Error> {
+    client.batch_execute("SET lock_timeout = '30s'")?;
+    client.execute("SELECT pg_advisory_lock(hashtextextended('hpd push ' || $1, 0))", &[&name])?;
+    client.batch_execute("RESET lock_timeout")
+}
