@@ -306,12 +306,13 @@ fn a_file_size_limit_loses_nothing_that_stood() {
 /// Runs a script for which mounts are its own affair, with `hpd` as `"$0"` and `arguments`. `None`, with a word, where a
 /// user may not do that.
 #[cfg(target_os = "linux")]
+#[allow(clippy::print_stderr, reason = "who runs the tests is told what did not run")]
 fn with_own_mounts(script: &str, arguments: &[&str]) -> Option<Answer> {
     let mounts = std::process::Command::new("unshare")
         .args(["--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs none /mnt"])
         .output();
     if !mounts.is_ok_and(|output| output.status.success()) {
-        println!("skipped: this user may not mount anything, even in a name space of its own");
+        eprintln!("skipped: this user may not mount anything, even in a name space of its own");
         return None;
     }
     let mut command = std::process::Command::new("unshare");

@@ -176,8 +176,8 @@ pub fn contrast(
     let first = rows - triplets.rows.len();
     let cosines = |x: Tensor<2>| {
         let x = normalize(x);
-        let anchors = x.clone().slice([first..first + count]);
-        anchors.matmul(x.slice([first + count..rows]).transpose())
+        let anchors = x.clone().narrow(0, first, count);
+        anchors.matmul(x.narrow(0, first + count, rows - first - count).transpose())
     };
     let candidates = count + triplets.with_negative;
     let marked = |at: &dyn Fn(usize) -> Option<usize>| {

@@ -124,10 +124,17 @@ impl Job {
         };
         // Always the same name: what a killed process left behind is overwritten.
         let unfinished = folder.join(".codes.unfinished");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(&header.to_bytes())?;
+        let file = File::create(&unfinished)?;
         let rotation = header.rotation();
-        Ok(Self { file, unfinished: Some(unfinished), header, rotation, blocks: 0, last: None })
+        let unfinished = Some(unfinished);
+        let mut job = Self { file, unfinished, header, rotation, blocks: 0, last: None };
+        match job.file.write_all(&header.to_bytes()) {
+            Ok(()) => Ok(job),
+            Err(full) => {
+                job.finish(folder, false);
+                Err(full)
+            }
+        }
     }
 
     /// Reads on this thread, since a database is read by one, while others encode and write.
