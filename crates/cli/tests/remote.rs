@@ -38,6 +38,22 @@ fn wrong_addresses_are_refused_before_anything_else() {
     assert_refused(&hpd(&folder), &["is a folder"]);
 }
 
+#[test]
+fn verbs_for_folders_do_not_repeat_an_address() {
+    let shop = Workshop::new();
+    let (model, texts) = (shop.name("model"), shop.texts(3));
+    let store = "postgres://me:s3cret@host/database?table=notes";
+    for arguments in [
+        ["similar", "--store", store, "1"].as_slice(),
+        &["index", "add", "--store", store, "--input", &texts],
+        &["index", "create", "--store", store, "--model", &model, "--input", &texts],
+    ] {
+        let answer = hpd(arguments);
+        assert_refused(&answer, &["a store is a folder here", "hpd search --store ADDRESS"]);
+        assert!(!answer.stderr().contains("s3cret"), "{arguments:?}");
+    }
+}
+
 #[cfg(feature = "postgres")]
 mod with_a_server {
     use std::process::Stdio;

@@ -75,7 +75,19 @@ pub(crate) fn create(folder: &Path, settings: &StoreSettings) -> Result<()> {
     new.commit()
 }
 
+/// Refuses the address of a server without repeating it, since there may be a password in it.
+fn refuse_address(folder: &Path) -> Result<()> {
+    match folder.to_str() {
+        Some(name) if name.contains("://") => {
+            Err(Error::input("a store is a folder here, and this is the address of a server")
+                .hint("`hpd push --to ADDRESS` and `hpd search --store ADDRESS` take addresses"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn refuse_existing(folder: &Path) -> Result<()> {
+    refuse_address(folder)?;
     let taken = folder.is_file() || database_in(folder).exists();
     if !taken {
         return Ok(());
@@ -143,6 +155,7 @@ pub(crate) fn database_in(folder: &Path) -> PathBuf {
 }
 
 fn existing(folder: &Path) -> Result<PathBuf> {
+    refuse_address(folder)?;
     let store = folder.display();
     if database_in(folder).is_file() {
         return absolute(folder);
