@@ -154,28 +154,31 @@ fn of_models(arguments: &Arguments, settings: &Settings, terminal: &Terminal) ->
     };
     let mut collection = read(folder, &arguments.split)?;
     collection.queries.truncate(arguments.limit.unwrap_or(usize::MAX));
-    let models = [("teacher", &arguments.teacher), ("student", &arguments.student)];
-    let mut vectors = Vec::new();
-    for (role, name) in models {
+    // Both before the first text is encoded, which takes minutes that a mistyped name would cost.
+    let mut models = Vec::new();
+    for (role, name) in [("teacher", &arguments.teacher), ("student", &arguments.student)] {
         if let Some(name) = name {
-            vectors.push(from_model(role, name, &collection, terminal)?);
+            let FoundModel { folder, .. } = FoundModel::named(name, None, terminal)?;
+            models.push((role, Model::open_with(&folder, &OpenOptions::default())?));
         }
+    }
+    let mut vectors = Vec::new();
+    for (role, model) in models {
+        vectors.push(from_model(role, &model, &collection, terminal)?);
     }
     measure(&vectors, Some(&collection), settings, terminal)
 }
 
 fn from_model(
     role: &str,
-    name: &str,
+    model: &Model,
     collection: &Collection,
     terminal: &Terminal,
 ) -> Result<Vectors> {
-    let FoundModel { folder, .. } = FoundModel::named(name, None, terminal)?;
-    let model = Model::open_with(&folder, &OpenOptions::default())?;
     let texts = collection.queries.len() + collection.documents.len();
     terminal.stage(&format!("{role}: encoding"), Some(texts as u64));
-    let [queries, documents] = evaluation::vectors(&model, collection, terminal)?;
-    let encoding = Some(milliseconds_a_query(&model, collection)?);
+    let [queries, documents] = evaluation::vectors(model, collection, terminal)?;
+    let encoding = Some(milliseconds_a_query(model, collection)?);
     Ok(Vectors { name: role.to_owned(), queries, documents, encoding })
 }
 
