@@ -441,15 +441,19 @@ mod tests {
         }
     }
 
+    /// What a run leaves that stopped after five rows.
+    fn five_acknowledged_rows(output: &Path) -> Paths {
+        let mut spool = Spool::start(output, settings("3"), WIDTH, &at(0)).unwrap();
+        append(&mut spool, 0, 5);
+        spool.acknowledge(&at(5)).unwrap();
+        Paths::beside(output)
+    }
+
     #[test]
     fn damaged_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out.npy");
-        let mut spool = Spool::start(&output, settings("3"), WIDTH, &at(0)).unwrap();
-        append(&mut spool, 0, 5);
-        spool.acknowledge(&at(5)).unwrap();
-        drop(spool);
-        let paths = Paths::beside(&output);
+        let paths = five_acknowledged_rows(&output);
         File::options().write(true).open(&paths.rows).unwrap().set_len(7).unwrap();
         let resume = || Spool::resume(&output, &settings("3"), WIDTH).err().unwrap();
         assert!(resume().to_string().contains("is damaged"));
@@ -461,11 +465,7 @@ mod tests {
     fn wrong_bytes_are_refused_or_read_to_an_end() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out.npy");
-        let mut spool = Spool::start(&output, settings("3"), WIDTH, &at(0)).unwrap();
-        append(&mut spool, 0, 5);
-        spool.acknowledge(&at(5)).unwrap();
-        drop(spool);
-        let paths = Paths::beside(&output);
+        let paths = five_acknowledged_rows(&output);
         let files = [&paths.progress, &paths.ids, &paths.rows];
         let whole = files.map(|path| fs::read(path).unwrap());
         let byte = prop_oneof![any::<u8>(), prop::sample::select(&b"0123456789,\"}]- e\n"[..])];
