@@ -3,18 +3,21 @@
 
     passages.py --output passages.jsonl.gz MedQuAD peps osbooks-microbiology@ecf34da ...
 
-A repository is a folder, bare or with a work tree, read at HEAD or at the commit behind `@`: a book whose licence changed
-is taken as it was before. Read are paragraphs of running prose in Markdown, reStructuredText, XHTML (Standard Ebooks), CNXML
-(OpenStax) and the answers of MedQuAD; short neighbours are joined, long ones divided between sentences. One JSON object
+A repository is a folder, bare or with a work tree, read at HEAD or at the commit behind `@` (`@HEAD:docs` for a part of it): a
+book whose licence changed is taken as it was before. Read are paragraphs of running prose in Markdown, reStructuredText, XHTML (Standard Ebooks), CNXML
+(OpenStax), the answers of MedQuAD, and titles with abstracts in tables (`.tsv.xz`, as arxiv_archive has them); short neighbours are joined, long ones divided between sentences. One JSON object
 a line, {"text", "source"}, in an order drawn from --seed. How many came of which repository is printed. Passages that hold
 a text of the files after --exclude (evaluation sets: .tsv, .jsonl, also .gz) are left out: compared are lower-cased letters
 and digits, 40 at least.
 """
 
 import argparse
+import csv
 import gzip
 import html
+import io
 import json
+import lzma
 import random
 import re
 import subprocess
@@ -22,11 +25,11 @@ import sys
 from pathlib import Path
 
 SHORTEST_EXCLUDED = 40
-ENDINGS = (".md", ".rst", ".xhtml", ".xml", ".cnxml")
+ENDINGS = (".md", ".rst", ".xhtml", ".xml", ".cnxml", ".tsv.xz")
 
 
 def files_of(repository, commit):
-    """(path, text) of all documents at a commit."""
+    """(path, bytes) of all files with documents at a commit."""
     git = ["git", "-C", str(repository)]
     listed = subprocess.run([*git, "ls-tree", "-r", "-z", commit], capture_output=True)
     if listed.returncode != 0:
@@ -46,8 +49,24 @@ def files_of(repository, commit):
         if header[-1] == b"missing":
             continue
         size = int(header[-1])
-        yield path, answer[at : at + size].decode("utf-8", "replace")
+        yield path, answer[at : at + size]
         at += size + 1
+
+
+def documents_of(repository, commit):
+    """(path, text): a file each, or a row of a table."""
+    seen = set()
+    for path, content in files_of(repository, commit):
+        if not path.endswith(".tsv.xz"):
+            yield path, content.decode("utf-8", "replace")
+            continue
+        table = io.StringIO(lzma.decompress(content).decode("utf-8", "replace"), newline="")
+        for row in csv.DictReader(table, delimiter="\t"):
+            title, abstract = row["title"] or "", row["abstract"] or ""
+            # Formulas in TeX are no running prose; a paper of two fields stands in both tables.
+            if abstract and title not in seen and not re.search(r"[$\\{}]", title + abstract):
+                seen.add(title)
+                yield path, f"{title.rstrip('. ')}. {abstract}"
 
 
 def paragraphs(path, text):
@@ -58,6 +77,8 @@ def paragraphs(path, text):
     elif path.endswith(".xml"):
         for match in re.finditer(r"<Answer>(.*?)</Answer>", text, re.S):
             yield from re.split(r"\n\s*\n", match.group(1))
+    elif path.endswith(".tsv.xz"):
+        yield text
     else:
         text = re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.S | re.M)
         text = re.sub(r"^---\n.*?^---\n", "", text, count=1, flags=re.S | re.M)
@@ -85,7 +106,7 @@ def sentences_of(text):
 
 def passages(repository, commit, options, draw):
     """Runs of sentences of one file, between --min-words and about --max-words long."""
-    for path, text in files_of(repository, commit):
+    for path, text in documents_of(repository, commit):
         run = []
         for part in map(clean, paragraphs(path, text)):
             if not part or not is_prose(part):
@@ -141,16 +162,21 @@ def main():
     rows, seen = [], set()
     for argument in options.repositories:
         folder, _, commit = argument.partition("@")
-        name = Path(folder).name
+        name = Path(folder).absolute().name
         found = [p for p in passages(folder, commit or "HEAD", options, draw) if p not in seen]
         found = list(dict.fromkeys(found))
-        count = len(found)
-        found = [p for p in found if not excluded.occur_in(p)]
         draw.shuffle(found)
-        kept = found[: options.limit]
+        kept, left_out = [], 0
+        for passage in found:
+            if len(kept) == options.limit:
+                break
+            if excluded.occur_in(passage):
+                left_out += 1
+            else:
+                kept.append(passage)
         seen.update(kept)
         rows += [{"text": passage, "source": name} for passage in kept]
-        print(f"{name}: {len(kept)} of {count} passages, {count - len(found)} hold evaluation text", file=sys.stderr)
+        print(f"{name}: {len(kept)} of {len(found)} passages, {left_out} left out for evaluation text", file=sys.stderr)
     draw.shuffle(rows)
     compressed = options.output.name.endswith(".gz")
     with (gzip.open if compressed else open)(options.output, "wt", encoding="utf-8") as output:

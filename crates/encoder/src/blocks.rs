@@ -13,22 +13,32 @@ const BLOCK_TOKENS: usize = 192;
 /// Fewer tokens than this are not worth a thread's while.
 const LEAST_TOKENS: usize = 64;
 
-/// Cuts texts, given by their token offsets, into runs for `threads` threads.
+/// Cuts texts, given by their token offsets, into runs for `threads` threads: so many that each thread gets as many of
+/// them, of about equal size, since a run left over keeps one thread working while the others wait.
 pub(crate) fn cut(offsets: &[usize], threads: usize) -> Vec<Range<usize>> {
+    let texts = offsets.len().saturating_sub(1);
     let tokens = offsets.last().copied().unwrap_or(0);
-    let budget = tokens.div_ceil(threads).clamp(LEAST_TOKENS, BLOCK_TOKENS);
-    let mut blocks = Vec::new();
+    let most = tokens.div_ceil(LEAST_TOKENS).max(1);
+    let count = tokens.div_ceil(BLOCK_TOKENS).next_multiple_of(threads).clamp(1, most);
+    let mut blocks = Vec::with_capacity(count);
     let mut start = 0;
-    for text in 0..offsets.len().saturating_sub(1) {
-        if text > start && offsets[text + 1] - offsets[start] > budget {
-            blocks.push(start..text);
-            start = text;
+    for block in 1..=count {
+        let end = if block == count { texts } else { nearest(offsets, tokens * block / count) };
+        if end > start {
+            blocks.push(start..end);
+            start = end;
         }
     }
-    if start + 1 < offsets.len() {
-        blocks.push(start..offsets.len() - 1);
-    }
     blocks
+}
+
+/// The text whose first token is nearest to `token`.
+fn nearest(offsets: &[usize], token: usize) -> usize {
+    let behind = offsets.partition_point(|&offset| offset < token);
+    match behind.checked_sub(1) {
+        Some(before) if token - offsets[before] < offsets[behind] - token => before,
+        _ => behind,
+    }
 }
 
 #[cfg(test)]
@@ -48,10 +58,27 @@ mod tests {
             let blocks = cut(&offsets, threads);
             let texts: Vec<usize> = blocks.iter().cloned().flatten().collect();
             prop_assert_eq!(texts, (0..lengths.len()).collect::<Vec<_>>());
+            let longest = lengths.iter().copied().max().unwrap_or(0);
             for block in blocks {
                 let tokens = offsets[block.end] - offsets[block.start];
-                prop_assert!(tokens <= BLOCK_TOKENS || block.len() == 1);
+                prop_assert!(tokens <= BLOCK_TOKENS + longest);
             }
         }
+    }
+
+    /// 64 texts of 16 tokens, as `hpd bench encode` makes them.
+    #[test]
+    fn two_threads_get_the_same_work() {
+        let offsets: Vec<usize> = (0..=64).map(|text| text * 16).collect();
+        let sizes: Vec<usize> = cut(&offsets, 2).iter().map(Range::len).collect();
+        assert_eq!(sizes, [11, 10, 11, 11, 10, 11]);
+    }
+
+    #[test]
+    fn few_tokens_stay_together_and_no_texts_are_no_blocks() {
+        assert_eq!(cut(&[0, 16, 32, 64], 8), [0..3]);
+        assert_eq!(cut(&[0, 0, 0], 2), [0..2]);
+        assert!(cut(&[0], 2).is_empty());
+        assert!(cut(&[], 2).is_empty());
     }
 }
