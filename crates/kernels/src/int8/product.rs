@@ -1,12 +1,13 @@
 //! The product: rows by panels of weights, tile by tile, each tile finished while its sums are at hand.
 
+use std::mem::MaybeUninit;
+
 use super::finish::finished;
 use super::tile::{Portable, ROWS, Tile};
 use super::{Form, PackedWeights, QuantizedRows};
 use crate::Level;
 use crate::columns::{Activation, COLUMNS, padded, write};
 use crate::level::Instructions;
-use crate::lines::Aligned;
 
 /// Rows that stay in a core's second cache while all weights pass by, for the widest rows of the usual models.
 const BAND: usize = 96;
@@ -203,8 +204,8 @@ impl<'a, const P: usize> Strip<'a, P> {
 
     #[inline(always)]
     fn fill<const FUSED: bool, const R: usize, T: Tile>(&self, tile: &T, group: Rows<'_, T::Step>) {
-        let mut sums = Aligned([[[0; COLUMNS]; P]; R]);
-        tile.add_up::<R, P>(group.values, group.stride, self.weights, &mut sums);
+        let mut sums = MaybeUninit::uninit();
+        let sums = tile.add_up::<R, P>(group.values, group.stride, self.weights, &mut sums);
         let rows =
             group.output.chunks_mut(group.output_stride).zip(group.scales.iter().zip(group.zeros));
         for ((row, (scale, zero)), sums) in rows.zip(&mut sums.0) {

@@ -3,7 +3,8 @@
 use super::activation::exp;
 use super::dropout::Dropout;
 use super::product::{Rows, product};
-use super::sums::{dot, sum_over};
+use super::sums::dot;
+use crate::columns::{COLUMNS, padded, write};
 use crate::kernel::kernel;
 
 /// The sizes of one sentence's attention.
@@ -90,32 +91,58 @@ fn transpose(
     }
 }
 
-/// The largest number of a row, lane by lane, since in one chain each comparison waits for the one before.
+/// `e^(scale · (x - largest))`.
 #[inline(always)]
-fn largest(row: &[f32]) -> f32 {
-    let (whole, rest) = row.as_chunks::<8>();
-    let mut lanes = [f32::MIN; 8];
-    for chunk in whole {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = if *x > *lane { *x } else { *lane };
-        }
-    }
-    lanes.iter().chain(rest).fold(f32::MIN, |most, x| if *x > most { *x } else { most })
+fn powers<const FUSED: bool>(mut x: [f32; COLUMNS], largest: f32, scale: f32) -> [f32; COLUMNS] {
+    x.iter_mut().for_each(
+        #[inline(always)]
+        |x| *x = exp::<FUSED>((*x - largest) * scale),
+    );
+    x
 }
 
-/// `row[..n] ← softmax(scale · row[..n])`, zeros behind.
+/// The first `n` of 16 numbers, then `others`.
+#[inline(always)]
+fn first(x: [f32; COLUMNS], n: usize, others: f32) -> [f32; COLUMNS] {
+    let mut all = [others; COLUMNS];
+    for lane in 0..COLUMNS {
+        all[lane] = if lane < n { x[lane] } else { others };
+    }
+    all
+}
+
+/// `row[..n] ← softmax(scale · row[..n])`, zeros behind, of which there are fewer than 16.
+///
+/// In whole vectors, the last one filled up: one by one, the last exponentials of a short row would cost more than all of
+/// the others.
 #[inline(always)]
 pub(super) fn softmax<const FUSED: bool>(row: &mut [f32], n: usize, scale: f32) {
-    let (row, padding) = row.split_at_mut(n);
-    padding.fill(0.0);
-    let largest = largest(row);
-    for x in row.iter_mut() {
-        *x = exp::<FUSED>((*x - largest) * scale);
+    let (row, behind) = row.split_at_mut(n - n % COLUMNS);
+    let (whole, inside) = (row.as_chunks_mut::<COLUMNS>().0, n % COLUMNS);
+    let mut last = first(padded(behind), inside, f32::MIN);
+    let mut lanes = last;
+    for chunk in whole.iter() {
+        let most = lanes;
+        for lane in 0..COLUMNS {
+            lanes[lane] = if chunk[lane] > most[lane] { chunk[lane] } else { most[lane] };
+        }
     }
-    let share = 1.0 / sum_over(row, row, |x, _, sum| sum + x);
-    for x in row.iter_mut() {
-        *x *= share;
+    let largest = lanes.into_iter().fold(f32::MIN, |most, x| if x > most { x } else { most });
+    // Zeros behind, since a share of the least power would be so small that the processor stops for it.
+    last = first(powers::<FUSED>(last, largest, scale), inside, 0.0);
+    let mut sums = last;
+    for chunk in whole.iter_mut() {
+        let before = sums;
+        *chunk = powers::<FUSED>(*chunk, largest, scale);
+        for lane in 0..COLUMNS {
+            sums[lane] = before[lane] + chunk[lane];
+        }
     }
+    let share = 1.0 / sums.iter().sum::<f32>();
+    for chunk in whole {
+        *chunk = chunk.map(|x| x * share);
+    }
+    write(&last.map(|x| x * share), behind);
 }
 
 /// From the gradient at the probabilities `p` to that at the scores, in place.

@@ -26,7 +26,7 @@ impl<'a> Rows<'a> {
 /// # Shapes
 /// `a`: `[rows, inner]`; `b`: `[inner, columns]`; `output`: `[rows, columns]` in rows of `output_stride`.
 ///
-/// Sums live in registers: tiles of 4 rows by 16 columns, then what is left in smaller ones.
+/// Sums live in registers: tiles of 8 rows by 16 columns, since an addition takes as long as eight begin, then what is left in smaller ones.
 #[inline(always)]
 pub(super) fn product<const FUSED: bool>(
     a: Rows<'_>,
@@ -38,16 +38,16 @@ pub(super) fn product<const FUSED: bool>(
     let mut row = 0;
     while row < rows {
         let (a, output) = (a.from(row, 0), &mut output[row * output_stride..]);
-        if rows - row >= 4 {
-            band::<FUSED, 4>(a, b, inner, columns, output, output_stride);
-            row += 4;
-        } else {
-            band::<FUSED, 1>(a, b, inner, columns, output, output_stride);
-            row += 1;
-        }
+        row += match rows - row {
+            8.. => band::<FUSED, 8>(a, b, inner, columns, output, output_stride),
+            4.. => band::<FUSED, 4>(a, b, inner, columns, output, output_stride),
+            2.. => band::<FUSED, 2>(a, b, inner, columns, output, output_stride),
+            _ => band::<FUSED, 1>(a, b, inner, columns, output, output_stride),
+        };
     }
 }
 
+/// Writes R rows and returns R.
 #[inline(always)]
 fn band<const FUSED: bool, const R: usize>(
     a: Rows<'_>,
@@ -56,7 +56,7 @@ fn band<const FUSED: bool, const R: usize>(
     columns: usize,
     output: &mut [f32],
     stride: usize,
-) {
+) -> usize {
     let mut column = 0;
     while column < columns {
         let (b, output) = (b.from(0, column), &mut output[column..]);
@@ -66,6 +66,7 @@ fn band<const FUSED: bool, const R: usize>(
             _ => tile::<FUSED, R, 1>(a, b, inner, output, stride),
         };
     }
+    R
 }
 
 /// Writes R rows and C columns and returns C.
@@ -79,8 +80,8 @@ fn tile<const FUSED: bool, const R: usize, const C: usize>(
 ) -> usize {
     let mut sums = [[0.0; C]; R];
     let a: [&[f32]; R] = std::array::from_fn(|r| &a.numbers[r * a.stride..][..inner]);
-    for (k, b) in b.numbers.chunks(b.stride).take(inner).enumerate() {
-        let Some(b) = b.first_chunk::<C>() else { break };
+    for k in 0..inner {
+        let Some(b) = b.numbers[k * b.stride..].first_chunk::<C>() else { break };
         for (sums, a) in sums.iter_mut().zip(a) {
             let x = a[k];
             for (sum, b) in sums.iter_mut().zip(b) {
