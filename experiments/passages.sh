@@ -4,7 +4,7 @@
 #
 #   CLONES=DIR EVALUATION=DIR OUTPUT=DIR experiments/passages.sh
 #
-# CLONES holds clones of the repositories below by their names; EVALUATION the sets whose texts are left out, as sts/ and retrieval/.
+# CLONES holds clones of the repositories below and in short_texts.py by their names; EVALUATION the sets whose texts are left out, as sts/ and retrieval/.
 # About ten minutes.
 set -eu
 script=$(dirname "$0")/passages.py
@@ -29,3 +29,6 @@ passages passages.jsonl.gz --limit 15000 -- \
 # Titles and abstracts of arXiv are CC0 1.0: passages of them, and single sentences.
 passages abstracts.jsonl.gz --limit 60000 -- arxiv_archive@HEAD:processed_data/20200101/per_category
 passages abstract_sentences.jsonl.gz --min-words 8 --max-words 9 --limit 60000 -- arxiv_archive@HEAD:processed_data/20200101/per_category
+# Captions, pairs of inference and questions.
+[ -f "$OUTPUT/short_texts.txt.gz" ] || python3 "$(dirname "$script")/short_texts.py" --clones "$CLONES" --output "$OUTPUT/short_texts.txt.gz" \
+    --exclude "$EVALUATION"/sts/*_test.tsv.gz "$EVALUATION"/sts/stsb_dev.tsv.gz "$EVALUATION"/sts/sickr_trial.tsv.gz "$EVALUATION"/retrieval/*/*.jsonl.gz
