@@ -92,7 +92,8 @@ impl Collection for MilvusCollection {
 
     fn ids_after(&mut self, last: Option<&str>, limit: usize) -> Result<Vec<String>> {
         let behind = format!("key > \"{}\"", last.map(key).unwrap_or_default());
-        // As a query with `iterator` the server gives the first by primary key.
+        // A query for an iterator is answered in the order of primary keys, with more of them at times. Were one
+        // passed over, a document would stay that the store does not have, and none would be lost.
         let params = vec![
             pair("limit", limit),
             pair("iterator", "True"),
@@ -102,7 +103,7 @@ impl Collection for MilvusCollection {
         let ids = rows::strings(&columns, "id").unwrap_or_default();
         let mut ids: Vec<_> = ids.iter().map(|id| (key(id), id.clone())).collect();
         ids.sort_unstable();
-        Ok(ids.into_iter().map(|(_, id)| id).collect())
+        Ok(ids.into_iter().map(|(_, id)| id).take(limit).collect())
     }
 
     fn delete(&mut self, ids: &[String]) -> Result<()> {
@@ -127,34 +128,48 @@ impl Collection for MilvusCollection {
         }
         let expression = search.filter.map(condition::expression).unwrap_or_default();
         let mut open: Vec<usize> = (0..queries.len()).collect();
-        let mut limit = search.limit;
+        let mut look = self.first_look(search);
         while !open.is_empty() {
             let mut still_open = Vec::new();
-            for some in open.chunks((MOST_HITS / limit).max(1)) {
-                let nearest = self.nearest(queries, some, &expression, limit, search.exactness)?;
+            for some in open.chunks((MOST_HITS / look.limit).max(1)) {
+                let nearest = self.nearest(queries, some, &expression, &look)?;
                 for (&query, hits) in some.iter().zip(nearest) {
-                    let is_all = hits.len() < limit || is_too_far(hits.last(), search.min_score);
+                    let is_all = hits.len() < look.limit && look.is_thorough
+                        || is_too_far(hits.last(), search.min_score);
                     found[query] = chosen(hits, search);
                     if found[query].len() < search.limit && !is_all {
                         still_open.push(query);
                     }
                 }
             }
-            if limit == MOST_HITS && !still_open.is_empty() {
-                return Err(Error::input(format!(
-                    "of the {MOST_HITS} nearest documents at `{}`, which is as far as Milvus looks, too few match the filter",
-                    self.client.address
-                ))
-                .hint("ask for less with `--limit`, or by `=` and IN, which Milvus finds by itself; or search the store: `hpd search --store DIR`"));
+            if look.limit == MOST_HITS && look.is_thorough && !still_open.is_empty() {
+                return Err(self.too_few_match());
             }
             open = still_open;
-            limit = (limit * FURTHER).min(MOST_HITS);
+            look = look.further();
         }
         Ok(found)
     }
 }
 
-/// Those of the hits that are asked for. Without a filter, and with most, that is all of them.
+/// How far a search looks.
+struct Look {
+    limit: usize,
+    /// Whether a list shorter than the limit has all there is. A graph under a filter may have been left too early.
+    is_thorough: bool,
+    /// Parameters of the index, as JSON.
+    params: String,
+}
+
+impl Look {
+    fn further(&self) -> Self {
+        let limit = (self.limit * FURTHER).min(MOST_HITS);
+        // What has no `ef` does not mind.
+        Self { limit, is_thorough: true, params: format!(r#"{{"ef": {MOST_HITS}}}"#) }
+    }
+}
+
+/// Those of the hits that are asked for: all of them without a filter, and mostly with one.
 fn chosen(hits: Vec<Hit>, search: &Search<'_>) -> Vec<Hit> {
     let is_good = |hit: &Hit| {
         search.filter.is_none_or(|filter| filter.matches(&hit.metadata))
@@ -249,8 +264,7 @@ impl MilvusCollection {
         queries: &Matrix,
         some: &[usize],
         expression: &str,
-        limit: usize,
-        exactness: Exactness,
+        look: &Look,
     ) -> Result<Vec<Vec<Hit>>> {
         let half = self.definition.half;
         let placeholder = Placeholder {
@@ -267,9 +281,9 @@ impl MilvusCollection {
             output_fields: ["id", "text", "metadata"].map(str::to_owned).to_vec(),
             params: vec![
                 pair("anns_field", VECTOR),
-                pair("topk", limit),
+                pair("topk", look.limit),
                 pair("metric_type", "IP"),
-                pair("params", self.look_closely(limit, exactness)),
+                pair("params", &look.params),
                 pair("round_decimal", -1),
             ],
             queries: some.len() as i64,
@@ -278,13 +292,29 @@ impl MilvusCollection {
         rows::hits(&found, some.len())
     }
 
-    /// Says how much of the graph is looked at.
-    fn look_closely(&self, limit: usize, exactness: Exactness) -> String {
-        let in_view = match exactness {
-            _ if self.definition.index != IndexKind::Hnsw => return "{}".to_owned(),
+    /// As far as it is likely to need.
+    fn first_look(&self, search: &Search<'_>) -> Look {
+        let limit = search.limit;
+        let in_view = match search.exactness {
             Exactness::Fast => 64,
             Exactness::High | Exactness::Exact => 200,
         };
-        format!(r#"{{"ef": {}}}"#, limit.max(in_view))
+        match self.definition.index {
+            IndexKind::Hnsw => {
+                let params = format!(r#"{{"ef": {}}}"#, limit.max(in_view));
+                Look { limit, is_thorough: false, params }
+            }
+            IndexKind::Flat | IndexKind::Other => {
+                Look { limit, is_thorough: true, params: "{}".to_owned() }
+            }
+        }
+    }
+
+    fn too_few_match(&self) -> Error {
+        Error::input(format!(
+            "of the {MOST_HITS} nearest documents at `{}`, which is as far as Milvus looks, too few match the filter",
+            self.client.address
+        ))
+        .hint("ask for less with `--limit`, or by `=` and IN, which Milvus finds by itself; or search the store: `hpd search --store DIR`")
     }
 }

@@ -7,9 +7,9 @@
 #[path = "../../../index/tests/support/filters.rs"]
 mod filters;
 #[cfg(feature = "milvus")]
-mod milvus;
+mod only_milvus;
 #[cfg(feature = "postgres")]
-mod postgres;
+mod only_postgres;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -66,7 +66,7 @@ macro_rules! for_each_engine {
             $(#[test]
             #[ignore = "needs a server"]
             fn $test() {
-                super::$test(&super::postgres::server());
+                super::$test(&super::only_postgres::server());
             })*
         }
 
@@ -75,7 +75,7 @@ macro_rules! for_each_engine {
             $(#[test]
             #[ignore = "needs a server"]
             fn $test() {
-                super::$test(&super::milvus::server());
+                super::$test(&super::only_milvus::server());
             })*
         }
     };

@@ -7,7 +7,7 @@ pub(crate) fn server() -> Server {
 }
 
 fn sql(place: &Address, statement: &str) {
-    let mut client = ::postgres::Client::connect(&server().address, ::postgres::NoTls).unwrap();
+    let mut client = postgres::Client::connect(&server().address, postgres::NoTls).unwrap();
     let table = format!("\"{}\"", place.collection().unwrap());
     client.batch_execute(&statement.replace("TABLE_NAME", &table)).unwrap();
 }
