@@ -31,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Waits between two tries, and between two looks at work that the server does alone.
 pub(super) const GLANCE: Duration = Duration::from_millis(100);
 
-/// Tries while the server says that too much is asked of it: with pauses that double up to a minute, about five minutes.
+/// Tries while the server says that too much is asked of it: with pauses that double, about five minutes.
 const TRIES: u32 = 14;
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Bytes of the largest answer that is taken in.
 const LARGEST_ANSWER: usize = 1 << 30;
@@ -115,20 +116,16 @@ impl Client {
 
     /// Asks again, less and less often, while the server has too much to do.
     fn try_to_ask<R: messages::Request>(&mut self, deed: &str, request: &R) -> Result<R::Answer> {
-        for attempt in 0.. {
+        let mut pause = GLANCE;
+        for _ in 1..TRIES {
             let answer = self.send(request).map_err(|status| self.failed(deed, status))?;
-            let is_too_much = answer.status().is_some_and(|status| status.code == TOO_MUCH);
-            if !is_too_much || attempt + 1 == TRIES {
+            if answer.status().is_none_or(|status| status.code != TOO_MUCH) {
                 return Ok(answer);
             }
-            let pause = (GLANCE * (1 << attempt)).min(Duration::from_secs(60));
-            let looks = pause.as_millis() / GLANCE.as_millis();
-            for _ in 0..looks {
-                interrupt::check("what was pushed so far stands, run the command again to go on")?;
-                thread::sleep(GLANCE);
-            }
+            wait(pause)?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        unreachable!("the last attempt returns")
+        self.send(request).map_err(|status| self.failed(deed, status))
     }
 
     fn send<R: messages::Request>(&mut self, request: &R) -> Result<R::Answer, tonic::Status> {
@@ -185,6 +182,15 @@ impl Client {
             None => failed,
         }
     }
+}
+
+/// Sleeps, and wakes for a Ctrl-C.
+fn wait(pause: Duration) -> Result<()> {
+    for _ in 0..pause.as_millis() / GLANCE.as_millis() {
+        interrupt::check("what was done so far stands, run the command again to go on")?;
+        thread::sleep(GLANCE);
+    }
+    Ok(())
 }
 
 const IS_IT_RUNNING: &str = "is the server running there, and may this machine reach it?";

@@ -317,3 +317,67 @@ fn kind_of(index: &Index) -> IndexKind {
 pub(super) fn pair(key: &str, value: impl ToString) -> KeyValue {
     KeyValue { key: key.to_owned(), value: value.to_string() }
 }
+
+#[cfg(test)]
+mod on_milvus {
+    use hpd_index::StoreModel;
+
+    use super::*;
+
+    fn client(test: &str) -> Client {
+        let server = std::env::var("HPD_TEST_MILVUS").expect(
+            "HPD_TEST_MILVUS is the address of a server; scripts/remote-round-trip.sh starts one",
+        );
+        let name = format!("Round_trip_{}_{test}", std::process::id());
+        let address = server.parse::<crate::Address>().and_then(|a| a.with_collection(&name));
+        Client::connect(&address.expect("an address")).expect("a server")
+    }
+
+    fn settings() -> StoreSettings {
+        let model = StoreModel { dim: 8, ..StoreModel::default() };
+        StoreSettings { model, ..StoreSettings::default() }
+    }
+
+    fn open_or_create(client: &mut Client) -> Result<Definition> {
+        Definition::open_or_create(client, &settings(), Layout::default())
+    }
+
+    #[test]
+    #[ignore = "needs a server"]
+    fn somebody_elses_collection_is_left_alone() {
+        let mut client = client("foreign");
+        let name = client.address.collection().expect("a name").to_owned();
+        let (half, settings, index) = (false, settings(), IndexKind::Flat);
+        let theirs = Definition { name: name.clone(), half, settings, index };
+        let create = CreateCollection {
+            collection_name: name,
+            schema: theirs.schema().encode_to_vec(),
+            ..CreateCollection::default()
+        };
+        client.ask("make", &create).expect("a collection");
+        for refused in [Definition::open(&mut client).err(), open_or_create(&mut client).err()] {
+            let refused = refused.expect("it is not ours");
+            assert!(refused.to_string().contains("no `hpd push` made it"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a server"]
+    fn a_collection_without_its_index_is_made_whole() {
+        let mut client = client("no_index");
+        let made = open_or_create(&mut client).expect("a collection");
+        let (db_name, collection_name) = (String::new(), made.name.clone());
+        let release = ReleaseCollection { db_name, collection_name: collection_name.clone() };
+        client.ask("release", &release).expect("it is loaded");
+        let index_name =
+            made.described_index(&mut client).expect("an answer").expect("an index").index_name;
+        let field_name = VECTOR.to_owned();
+        let drop = DropIndex { db_name: String::new(), collection_name, field_name, index_name };
+        client.ask("drop the index of", &drop).expect("there is one");
+        let mut again = Definition::open(&mut client).expect("an answer").expect("it is there");
+        assert_eq!(again.index, IndexKind::Flat);
+        again.build_graph(&mut client).expect("it is ready");
+        let again = Definition::open(&mut client).expect("an answer").expect("it is there");
+        assert_eq!(again.index, IndexKind::Hnsw);
+    }
+}
