@@ -1,6 +1,7 @@
 //! The way to the server: gRPC over an unencrypted connection, and its errors in the words of the workspace.
 
 use std::env;
+use std::error::Error as StdError;
 use std::thread;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ impl Client {
         let channel = runtime.block_on(endpoint.connect()).map_err(|e| {
             Error::new(ErrorKind::Network, format!("cannot reach `{address}`"))
                 .hint(IS_IT_RUNNING)
-                .caused_by(e)
+                .caused_by(last_cause(&e))
         })?;
         Ok(Self {
             runtime,
@@ -182,6 +183,12 @@ impl Client {
             None => failed,
         }
     }
+}
+
+/// What lies behind all that only says that something lies behind.
+fn last_cause(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map_or_else(String::new, ToString::to_string)
 }
 
 /// Sleeps, and wakes for a Ctrl-C.

@@ -29,7 +29,7 @@ const PROPERTY: &str = "hpd";
 /// Numbers that a vector in Milvus may have.
 const LARGEST: usize = 32_768;
 
-/// Where a search for an id or a vector is told which it means.
+/// The column of vectors, and its index.
 pub(super) const VECTOR: &str = "vector";
 
 /// What searches go by.
@@ -134,7 +134,7 @@ impl Definition {
                 collection_name: found.name.clone(),
                 properties: vec![found.property()],
             };
-            client.ask("describe", &alter)?;
+            client.ask("change the settings of", &alter)?;
         }
         found.make_ready(client)?;
         Ok(found)
@@ -315,7 +315,7 @@ impl Definition {
 
     fn is_loaded(&self, client: &mut Client) -> Result<bool> {
         let (db_name, collection_name) = (client.database.clone(), self.name.clone());
-        let state = client.ask("ask", &GetLoadState { db_name, collection_name })?.state;
+        let state = client.ask("read", &GetLoadState { db_name, collection_name })?.state;
         Ok(state == LoadState::LOADED)
     }
 }
