@@ -49,8 +49,8 @@ Examples:
   hpd search --store 'postgres://me@localhost/database?table=notes' 'the fear of spiders'
   hpd push --store notes.hpd --to milvus://localhost:19530 --collection notes
 
-The table or collection is made where it is not there: id, text, metadata and vector. It remembers the
-store's space, and vectors of another are refused. Pushing again writes only what has changed; if
+The table or collection is made where it is not there: id, text, metadata and vector. It remembers
+the store's space, and vectors of another are refused. Pushing again writes only what has changed; if
 the command was stopped, run it again: it goes on. The store stays what documents are added to.
 
 PostgreSQL needs the extension pgvector, 0.8.4 or later. Milvus holds at most 65535 bytes of a text
@@ -58,9 +58,9 @@ PostgreSQL needs the extension pgvector, 0.8.4 or later. Milvus holds at most 65
 cannot be searched while its graph is built, which happens once, at the end of a first push.
 
 hpd speaks no TLS: for another machine go through a tunnel (ssh -L), or say in the address that the
-network may be trusted: `sslmode=disable` for PostgreSQL, `secure=false` for Milvus. A password is best
-given by the variable PGPASSWORD or MILVUS_PASSWORD.
-Each has to be built in: cargo build --release --workspace --bin hpd --features hpd-cli/postgres,hpd-cli/milvus";
+network may be trusted: `sslmode=disable` for PostgreSQL, `secure=false` for Milvus. A password is
+best given by the variable PGPASSWORD or MILVUS_PASSWORD. Each has to be built in:
+cargo build --release --workspace --bin hpd --features hpd-cli/postgres,hpd-cli/milvus";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     let address: Address = arguments.to.parse()?;

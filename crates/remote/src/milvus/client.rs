@@ -187,7 +187,7 @@ impl Client {
 
 /// What lies behind all that only says that something lies behind.
 fn last_cause(error: &(dyn StdError + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.last().map_or_else(String::new, ToString::to_string)
 }
 
