@@ -50,8 +50,8 @@ Examples:
   hpd push --store notes.hpd --to milvus://localhost:19530 --collection notes
 
 The table or collection is made where it is not there: id, text, metadata and vector. It remembers
-the store's space, and vectors of another are refused. Pushing again writes only what has changed; if
-the command was stopped, run it again: it goes on. The store stays what documents are added to.
+the store's space, and vectors of another are refused. Pushing again writes only what has changed,
+and a push that was stopped goes on. The store stays what documents are added to.
 
 PostgreSQL needs the extension pgvector, 0.8.4 or later. Milvus holds at most 65535 bytes of a text
 (longer ones lose their end there) and of an id (longer ones are refused), and 65536 of metadata. It
