@@ -17,13 +17,16 @@ fmt:
 fmt-check:
     cargo fmt --all --check
 
+# The engines that `hpd push` knows; the default build has none
+engines := "hpd-cli/postgres,hpd-cli/milvus"
+
 # Clippy, warnings denied
 lint:
-    cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+    cargo clippy --release --locked --workspace --all-targets --features {{engines}} -- --deny warnings
 
 # Documentation, private items and broken links included
 doc:
-    RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --release --locked --workspace --no-deps --document-private-items
+    RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --release --locked --workspace --features {{engines}} --no-deps --document-private-items
 
 # Licences, banned crates and sources of every dependency
 deny:
@@ -52,7 +55,7 @@ check-models:
 test-emulated:
     scripts/test-emulated.sh
 
-# `hpd push` and `hpd search` against a PostgreSQL server that comes as a wheel; skipped where it does not install. The
+# `hpd push` and `hpd search` against servers of PostgreSQL and Milvus that come as wheels; skipped where they do not install. The
 # last, since it leaves an hpd without training in the target folder
 test-remote:
     scripts/remote-round-trip.sh

@@ -90,7 +90,7 @@ pub(crate) enum Verb {
     Similar(similar::Arguments),
     /// Find documents of a store that are nearly the same
     Dedupe(dedupe::Arguments),
-    /// Bring the documents of a store to PostgreSQL, to be searched there
+    /// Bring the documents of a store to PostgreSQL or Milvus, to be searched there
     Push(push::Arguments),
     /// Tell what a model folder, store or run is
     Inspect(inspect::Arguments),

@@ -17,10 +17,10 @@ pub(crate) struct Arguments {
     /// Folder of the store
     #[arg(long, short, value_name = "DIR")]
     store: PathBuf,
-    /// Where to: postgres://user@host:5432/database?table=notes
+    /// Where to: postgres://user@host:5432/database?table=notes, or milvus://user@host:19530/database?collection=notes
     #[arg(long, value_name = "ADDRESS")]
     to: String,
-    /// Table, where the address does not name it [default: the name of the store's folder]
+    /// Table or collection, where the address does not name it [default: the name of the store's folder]
     #[arg(long, value_name = "NAME")]
     collection: Option<String>,
     /// Keep numbers in 16 bits instead of 32: half the room, and scores with three digits
@@ -47,14 +47,20 @@ Examples:
   hpd push --store notes.hpd --to postgres://me@localhost/database
   PGPASSWORD=... hpd push --store notes.hpd --to 'postgres://me@localhost/db?table=old' --prune
   hpd search --store 'postgres://me@localhost/database?table=notes' 'the fear of spiders'
+  hpd push --store notes.hpd --to milvus://localhost:19530 --collection notes
 
-The table is made where it is not there: id, text, metadata (jsonb) and vector. It remembers the
-store's space, and vectors of another are refused. Pushing again writes only what has changed; if
-the command was stopped, run it again: it goes on. The store stays what documents are added to.
+The table or collection is made where it is not there: id, text, metadata and vector. It remembers
+the store's space, and vectors of another are refused. Pushing again writes only what has changed,
+and a push that was stopped goes on. The store stays what documents are added to.
 
-PostgreSQL needs the extension pgvector, 0.8.4 or later. hpd speaks no TLS: for another machine go
-through a tunnel (ssh -L), or say `sslmode=disable` in the address where the network may be trusted.
-It has to be built in: cargo build --release --workspace --bin hpd --features hpd-cli/postgres";
+PostgreSQL needs the extension pgvector, 0.8.4 or later. Milvus holds at most 65535 bytes of a text
+(longer ones lose their end there) and of an id (longer ones are refused), and 65536 of metadata. It
+cannot be searched while its graph is built, which happens once, at the end of a first push.
+
+hpd speaks no TLS: for another machine go through a tunnel (ssh -L), or say in the address that the
+network may be trusted: `sslmode=disable` for PostgreSQL, `secure=false` for Milvus. A password is
+best given by the variable PGPASSWORD or MILVUS_PASSWORD. Each has to be built in:
+cargo build --release --workspace --bin hpd --features hpd-cli/postgres,hpd-cli/milvus";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     let address: Address = arguments.to.parse()?;

@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     query: Option<String>,
     #[command(flatten)]
     store: StoreArguments,
-    /// Table, where --store is the address of a server and does not name it
+    /// Table or collection, where --store is the address of a server and does not name it
     #[arg(long, value_name = "NAME")]
     collection: Option<String>,
     /// How many hits to give for each query
@@ -64,6 +64,7 @@ Examples:
   hpd search --store notes.hpd --queries questions.txt --limit 3 --json
   hpd search --store notes.hpd 'error E0502' --hybrid --filter \"lang = 'en' AND year >= 1990\"
   hpd search --store 'postgres://me@host/database?table=notes' 'the fear of spiders'
+  hpd search --store 'milvus://localhost/?collection=notes' 'the fear of spiders'
 
 A filter compares fields of the metadata with strings in quotes, numbers, true, false or null:
   lang = 'en'   year != 1990   year < 2000   <=  >  >=   year BETWEEN 1980 AND 1990
@@ -79,8 +80,8 @@ Scores and their order are exact whatever --exactness says; it tells how many hi
 Stores of up to 20000 documents are always searched exactly.
 
 What `hpd push` brought to a server is searched there with the same filters. Exact then reads every
-vector; high and fast walk the server's HNSW graph, high more of it, and how many hits that misses
-depends on the vectors.
+vector, which in Milvus takes a collection pushed with --index none; high and fast walk the server's
+HNSW graph, high more of it, and how many hits that misses depends on the vectors.
 
 With --json each hit is a line with query, rank, score, id, text and metadata.
 Exit status: 0 there are hits, 1 there are none, 2 error.";

@@ -23,6 +23,7 @@
 //! unknown: `!=`, `NOT IN` and `IS NOT NULL` are the opposite of `=`, `IN` and `IS NULL`, and so match documents
 //! without the field.
 
+mod matches;
 mod parse;
 mod sql;
 
@@ -91,8 +92,11 @@ pub enum Scalar {
 }
 
 impl Filter {
-    /// Refuses what would be too much for SQLite.
-    fn check_size(&self) -> Result<()> {
+    /// Refuses what would be too much for SQLite, for every engine alike.
+    ///
+    /// # Errors
+    /// Naming what there is too much of; also for a NUL character in a name or string.
+    pub fn check_size(&self) -> Result<()> {
         let mut size = Size::default();
         size.add(self, 0);
         if size.has_nul {

@@ -1,163 +1,22 @@
 //! Filters find what asking each document would find, and search finds the nearest of those.
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
-use std::cmp::Ordering;
 use std::ops::Bound;
 
-use hpd_index::{Document, Field, Filter, Fusion, Hit, Scalar, Search, Store, Test};
+use hpd_index::{Document, Filter, Fusion, Hit, Scalar, Search, Store, Test};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+#[path = "support/filters.rs"]
+mod filters;
 mod support;
+
+use filters::{any_real, filter, metadata};
 use support::{DIM, document, matrix, settings, vector_of};
 
-/// A filter's meaning, one document at a time.
-fn matches(filter: &Filter, metadata: &Map<String, Value>) -> bool {
-    match filter {
-        Filter::And(filters) => filters.iter().all(|filter| matches(filter, metadata)),
-        Filter::Or(filters) => filters.iter().any(|filter| matches(filter, metadata)),
-        Filter::Not(filter) => !matches(filter, metadata),
-        Filter::Field(Field(names), test) => {
-            let (last, way) = names.split_last().unwrap();
-            let mut objects = vec![metadata];
-            for name in way {
-                let values = objects.iter().filter_map(|object| object.get(name));
-                objects = values.flat_map(elements).filter_map(Value::as_object).collect();
-            }
-            let mut values = objects.iter().filter_map(|object| object.get(last));
-            match test {
-                Test::Exists => values.next().is_some(),
-                Test::OneOf(scalars) => values.flat_map(elements).any(|value| {
-                    scalars.iter().any(|s| compare(value, s) == Some(Ordering::Equal))
-                }),
-                Test::Between(low, high) => values
-                    .flat_map(elements)
-                    .any(|value| is_within(value, low, true) && is_within(value, high, false)),
-            }
-        }
-    }
-}
-
-/// An array's elements, or the value itself.
-fn elements(value: &Value) -> &[Value] {
-    match value {
-        Value::Array(elements) => elements,
-        alone => std::slice::from_ref(alone),
-    }
-}
-
-fn compare(value: &Value, scalar: &Scalar) -> Option<Ordering> {
-    match (value, scalar) {
-        (Value::Null, Scalar::Null) => Some(Ordering::Equal),
-        (Value::Bool(a), Scalar::Boolean(b)) => Some(a.cmp(b)),
-        (Value::String(a), Scalar::Text(b)) => Some(a.as_str().cmp(b)),
-        // Numbers of the test are exact as f64.
-        (Value::Number(a), Scalar::Whole(b)) => a.as_f64()?.partial_cmp(&(*b as f64)),
-        (Value::Number(a), Scalar::Real(b)) => a.as_f64()?.partial_cmp(b),
-        _ => None,
-    }
-}
-
-fn is_within(value: &Value, bound: &Bound<Scalar>, is_low: bool) -> bool {
-    let (scalar, included) = match bound {
-        Bound::Unbounded => return value.is_number() || value.is_string(),
-        Bound::Included(scalar) => (scalar, true),
-        Bound::Excluded(scalar) => (scalar, false),
-    };
-    if matches!(scalar, Scalar::Null | Scalar::Boolean(_)) {
-        return false;
-    }
-    match compare(value, scalar) {
-        Some(Ordering::Equal) => included,
-        Some(Ordering::Greater) => is_low,
-        Some(Ordering::Less) => !is_low,
-        None => false,
-    }
-}
-
-fn name() -> impl Strategy<Value = String> {
-    prop_oneof![
-        6 => prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned),
-        1 => prop::sample::select(vec!["", "a.b", "\"", "\\", "$", "[0]", "#", "é", "a\nb", "'"])
-            .prop_map(str::to_owned),
-    ]
-}
-
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        4 => prop::sample::select(vec!["", "1", "x", "X", "y", "true", "null", "[]", "{\"a\":1}", "é", "😀", "'; --"])
-            .prop_map(str::to_owned),
-        1 => "\\PC{0,4}",
-    ]
-}
-
-fn whole() -> impl Strategy<Value = i64> {
-    prop_oneof![4 => -2i64..3, 1 => Just(1 << 53), 1 => Just(-(1 << 62))]
-}
-
-fn real() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        4 => (-5i8..6).prop_map(|halves| f64::from(halves) / 2.0),
-        1 => Just(-0.0),
-        1 => any::<f64>().prop_filter("JSON has no infinity", |real| real.is_finite()),
-    ]
-}
-
-fn scalar() -> impl Strategy<Value = Scalar> {
-    prop_oneof![
-        Just(Scalar::Null),
-        any::<bool>().prop_map(Scalar::Boolean),
-        whole().prop_map(Scalar::Whole),
-        real().prop_map(Scalar::Real),
-        text().prop_map(Scalar::Text),
-    ]
-}
-
-fn value() -> impl Strategy<Value = Value> {
-    let leaf = scalar().prop_map(|scalar| match scalar {
-        Scalar::Null => Value::Null,
-        Scalar::Boolean(value) => value.into(),
-        Scalar::Whole(number) => number.into(),
-        Scalar::Real(number) => number.into(),
-        Scalar::Text(text) => text.into(),
-    });
-    let leaf = prop_oneof![20 => leaf, 1 => Just(Value::from("x\0y"))];
-    leaf.prop_recursive(3, 12, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
-            prop::collection::vec((name(), inner), 0..4)
-                .prop_map(|members| Value::Object(members.into_iter().collect())),
-        ]
-    })
-}
-
-fn metadata() -> impl Strategy<Value = Map<String, Value>> {
-    prop::collection::vec((name(), value()), 0..5).prop_map(|members| members.into_iter().collect())
-}
-
-fn bound() -> impl Strategy<Value = Bound<Scalar>> {
-    prop_oneof![
-        Just(Bound::Unbounded),
-        scalar().prop_map(Bound::Included),
-        scalar().prop_map(Bound::Excluded),
-    ]
-}
-
-fn filter() -> impl Strategy<Value = Filter> {
-    let test = prop_oneof![
-        prop::collection::vec(scalar(), 0..4).prop_map(Test::OneOf),
-        (bound(), bound()).prop_map(|(low, high)| Test::Between(low, high)),
-        Just(Test::Exists),
-    ];
-    let leaf = (prop::collection::vec(name(), 1..4), test)
-        .prop_map(|(names, test)| Filter::Field(Field(names), test));
-    leaf.prop_recursive(3, 10, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Filter::And),
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Filter::Or),
-            inner.prop_map(|filter| Filter::Not(Box::new(filter))),
-        ]
-    })
+/// What SQLite keeps to the letter.
+fn strange() -> impl Strategy<Value = Value> {
+    prop_oneof![Just(Value::from("x\0y")), any_real().prop_map(Value::from)]
 }
 
 fn new_store(folder: &tempfile::TempDir, documents: &[Document]) -> Store {
@@ -186,7 +45,7 @@ proptest! {
 
     #[test]
     fn a_filter_finds_what_asking_each_document_finds(
-        metadata in prop::collection::vec(metadata(), 1..12),
+        metadata in prop::collection::vec(metadata(strange()), 1..12),
         filters in prop::collection::vec(filter(), 1..12),
     ) {
         let documents = with_metadata(metadata);
@@ -195,7 +54,7 @@ proptest! {
         for filter in &filters {
             let expected: Vec<_> = documents
                 .iter()
-                .filter(|document| matches(filter, &document.metadata))
+                .filter(|document| filter.matches(&document.metadata))
                 .map(|document| document.id.as_str())
                 .collect();
             let hits = found(&store, filter);
@@ -232,7 +91,7 @@ fn written(filter: &Filter) -> Option<String> {
         Filter::Not(filter) => return Some(format!("NOT {}", written(filter)?)),
         Filter::Field(field, test) => (field, test),
     };
-    if field.0.iter().any(String::is_empty) {
+    if field.0.is_empty() || field.0.iter().any(String::is_empty) {
         return None;
     }
     let names: Vec<_> =

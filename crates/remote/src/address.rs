@@ -1,4 +1,5 @@
-//! Where a collection is, as a person types it: `postgres://user@host:5432/database?table=notes`.
+//! Where a collection is, as a person types it: `postgres://user@host:5432/database?table=notes`, or
+//! `milvus://user@host:19530/database?collection=notes`.
 //!
 //! Separate from the engines, because an address is understood whether its engine was built in or not, and because
 //! this is the one place that knows of passwords: whatever is shown of an address is without them.
@@ -20,13 +21,24 @@ const COLLECTION: [&str; 2] = ["table", "collection"];
 pub enum Engine {
     /// PostgreSQL with the extension pgvector.
     Postgres,
+    /// Milvus.
+    Milvus,
 }
 
 impl Engine {
+    /// What it calls a collection.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Postgres => "table",
+            Self::Milvus => "collection",
+        }
+    }
+
     /// What to do when an address is of this engine and hpd was built without it.
     pub(crate) fn not_built_in(self) -> Error {
         let (name, feature) = match self {
             Self::Postgres => ("PostgreSQL", "postgres"),
+            Self::Milvus => ("Milvus", "milvus"),
         };
         Error::input(format!("this hpd was built without {name}")).hint(format!(
             "build it with the feature `{feature}`: cargo build --release --workspace --bin hpd --features hpd-cli/{feature}"
@@ -95,14 +107,18 @@ impl Address {
     pub fn collection(&self) -> Result<&str> {
         self.collection.as_deref().ok_or_else(|| {
             let joint = if self.shown.contains('?') { '&' } else { '?' };
-            Error::input(format!("the address `{self}` names no table")).hint(format!(
-                "name it behind the address, `{self}{joint}table=NAME`, or with `--collection NAME`"
+            let word = self.engine.word();
+            Error::input(format!("the address `{self}` names no {word}")).hint(format!(
+                "name it behind the address, `{self}{joint}{word}=NAME`, or with `--collection NAME`"
             ))
         })
     }
 
     /// For the engine's own client: with the password, without the collection.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "no engine is built in"))]
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "milvus")),
+        expect(dead_code, reason = "no engine is built in")
+    )]
     pub(crate) fn connection(&self) -> &str {
         &self.connection
     }
@@ -117,6 +133,12 @@ impl FromStr for Address {
         };
         let engine = match scheme {
             "postgres" | "postgresql" => Engine::Postgres,
+            "milvus" => Engine::Milvus,
+            "milvuss" | "http" | "https" => {
+                return Err(Error::input(format!("hpd knows no engine `{scheme}`, and speaks no TLS")).hint(
+                    "for Milvus give `milvus://localhost:19530?collection=notes`, and to another machine go through a tunnel (ssh -L)",
+                ));
+            }
             other => {
                 return Err(Error::input(format!("hpd knows no engine `{other}`")).hint(SCHEMES));
             }
@@ -139,7 +161,7 @@ impl FromStr for Address {
     }
 }
 
-const SCHEMES: &str = "an address is `postgres://user@host:5432/database?table=notes`";
+const SCHEMES: &str = "an address is `postgres://user@host:5432/database?table=notes` or `milvus://user@host:19530/database?collection=notes`";
 
 fn joined(scheme: &str, place: &str, parameters: &[&str]) -> String {
     let joint = if parameters.is_empty() { "" } else { "?" };
@@ -170,7 +192,7 @@ impl fmt::Display for Address {
         f.write_str(&self.shown)?;
         let joint = if self.shown.contains('?') { '&' } else { '?' };
         match &self.collection {
-            Some(collection) => write!(f, "{joint}table={collection}"),
+            Some(collection) => write!(f, "{joint}{}={collection}", self.engine.word()),
             None => Ok(()),
         }
     }
@@ -197,6 +219,7 @@ mod tests {
             "postgresql://me:s3cret@host/db?sslmode=disable&password=s3cret&table=notes",
             "postgres://me:s3cret/s3cret@s3cret@host/db",
             "postgres://me:s3cret@[::1]:5432/db",
+            "milvus://me:s3cret@host:19530/db?collection=notes",
         ] {
             let address = address(text);
             assert!(!format!("{address} {address:?}").contains("s3cret"), "{address}");
@@ -210,6 +233,7 @@ mod tests {
             "postgres://me@host:5432/db?table=notes",
             "postgres://host",
             "postgres://me@host/db?sslmode=disable&table=notes",
+            "milvus://me@host/db?secure=false&collection=notes",
         ] {
             assert_eq!(address(text).to_string(), text);
         }

@@ -20,6 +20,8 @@ pub struct Upserted {
     pub changed: u64,
     /// Had characters that the engine cannot hold and that were replaced.
     pub mended: u64,
+    /// Had texts longer than the engine holds, and lost their end there.
+    pub cut: u64,
 }
 
 /// Documents with their vectors in an engine.
@@ -80,7 +82,10 @@ pub trait Collection {
 }
 
 /// Refuses what an engine is not asked for.
-#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "no engine is built in"))]
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "milvus")),
+    expect(dead_code, reason = "no engine is built in")
+)]
 pub(crate) fn check_search(queries: &Matrix, search: &Search<'_>, dim: usize) -> Result<()> {
     if search.words.is_some() {
         return Err(Error::input("only a store on this machine is searched by words too").hint(

@@ -1,7 +1,7 @@
 //! A store's documents on other machines: pushed to an engine that many may ask, and searched there.
 //!
 //! `Store ─push─> Collection` on the way out, `query vector ─Collection::search─> Hits` on the way back. A [`Collection`] is a
-//! table of PostgreSQL, or whatever else an engine calls its own; each engine is one file and its folder, behind a cargo
+//! table of PostgreSQL or a collection of Milvus; each engine is one file and its folder, behind a cargo
 //! feature of its name. An [`Address`] names one, whatever was built in, so that a build without the feature can say what is missing.
 //!
 //! The store stays the truth. A collection remembers the store's settings, so that vectors of another space are refused and a
@@ -9,6 +9,8 @@
 
 mod address;
 mod collection;
+#[cfg(feature = "milvus")]
+mod milvus;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod push;
@@ -29,6 +31,10 @@ pub fn open(address: &Address) -> Result<Box<dyn Collection>> {
     if address.engine() == Engine::Postgres {
         return postgres::open(address);
     }
+    #[cfg(feature = "milvus")]
+    if address.engine() == Engine::Milvus {
+        return milvus::open(address);
+    }
     Err(address.engine().not_built_in())
 }
 
@@ -36,7 +42,10 @@ pub fn open(address: &Address) -> Result<Box<dyn Collection>> {
 ///
 /// # Errors
 /// As [`open`]; also when it holds vectors of another space, or in another layout.
-#[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "no engine is built in"))]
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "milvus")),
+    expect(unused_variables, reason = "no engine is built in")
+)]
 pub fn open_or_create(
     address: &Address,
     settings: &StoreSettings,
@@ -45,6 +54,10 @@ pub fn open_or_create(
     #[cfg(feature = "postgres")]
     if address.engine() == Engine::Postgres {
         return postgres::open_or_create(address, settings, layout);
+    }
+    #[cfg(feature = "milvus")]
+    if address.engine() == Engine::Milvus {
+        return milvus::open_or_create(address, settings, layout);
     }
     Err(address.engine().not_built_in())
 }

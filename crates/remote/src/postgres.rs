@@ -98,7 +98,7 @@ impl Collection for PostgresCollection {
             .map_err(|e| self.fail("push to", e))?;
         let added = rows.iter().filter(|row| row.get::<_, bool>(0)).count() as u64;
         let mended = mended.iter().filter(|row| row.was_mended).count() as u64;
-        Ok(Upserted { added, changed: rows.len() as u64 - added, mended })
+        Ok(Upserted { added, changed: rows.len() as u64 - added, mended, cut: 0 })
     }
 
     fn ids_after(&mut self, last: Option<&str>, limit: usize) -> Result<Vec<String>> {

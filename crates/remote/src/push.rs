@@ -56,7 +56,7 @@ pub fn push(
     let mut pushing = Pushing::new(collection, store.settings().model.dim, progress);
     store.for_each_document(|document, vector| pushing.take(document, vector)).map_err(kept)?;
     pushing.flush()?;
-    let Pushing { mut pushed, mended, collection, .. } = pushing;
+    let Pushing { mut pushed, mended, cut, collection, .. } = pushing;
     if options.prune {
         progress.stage("pruning", Some(collection.len()?));
         pushed.pruned = prune(store, collection, progress)?;
@@ -69,6 +69,11 @@ pub fn push(
     if mended > 0 {
         progress.note(&format!(
             "{mended} documents had NUL characters, which the engine cannot hold; there they have U+FFFD"
+        ));
+    }
+    if cut > 0 {
+        progress.note(&format!(
+            "{cut} documents have texts longer than the engine holds; there they lack their end, and their vectors are of the whole"
         ));
     }
     pushed.documents = collection.len()?;
@@ -84,6 +89,7 @@ struct Pushing<'a> {
     bytes: usize,
     pushed: Pushed,
     mended: u64,
+    cut: u64,
 }
 
 impl<'a> Pushing<'a> {
@@ -96,6 +102,7 @@ impl<'a> Pushing<'a> {
             bytes: 0,
             pushed: Pushed::default(),
             mended: 0,
+            cut: 0,
         }
     }
 
@@ -113,12 +120,13 @@ impl<'a> Pushing<'a> {
     fn flush(&mut self) -> Result<()> {
         let count = self.documents.len() as u64;
         if count > 0 {
-            let Upserted { added, changed, mended } =
+            let Upserted { added, changed, mended, cut } =
                 self.collection.upsert(&self.documents, &self.vectors)?;
             self.pushed.added += added;
             self.pushed.changed += changed;
             self.pushed.unchanged += count - added - changed;
             self.mended += mended;
+            self.cut += cut;
             self.progress.advance(count);
         }
         self.documents.clear();

@@ -71,11 +71,13 @@ fn check_pgvector(client: &mut Client, address: &Address) -> Result<()> {
     let ask = |client: &mut Client| client.query_opt(VERSION, &[]);
     let mut found = ask(client).map_err(|e| explain("ask", address, e))?;
     if found.is_none() {
-        client.batch_execute("CREATE EXTENSION IF NOT EXISTS vector").map_err(|e| {
-            explain("use pgvector at", address, e)
-                .hint("install pgvector on the server, then `CREATE EXTENSION vector` in this database as its owner")
-        })?;
+        let made = client.batch_execute("CREATE EXTENSION IF NOT EXISTS vector");
+        // Of two who make it at the same moment one is refused, and it is there all the same.
         found = ask(client).map_err(|e| explain("ask", address, e))?;
+        if let (None, Err(error)) = (&found, made) {
+            return Err(explain("use pgvector at", address, error)
+                .hint("install pgvector on the server, then `CREATE EXTENSION vector` in this database as its owner"));
+        }
     }
     let version: String = found.map_or_else(|| "none".to_owned(), |row| row.get(0));
     if numbers(&version) >= PGVECTOR {
