@@ -63,6 +63,28 @@ fn settings_come_back_as_they_were_given() {
     assert_eq!(Store::open_read_only(&path).unwrap().settings(), &given);
 }
 
+/// Read twice: from the input and from the database.
+#[test]
+fn numbers_of_metadata_keep_their_last_digit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut store) = new_store(&folder);
+    let numbers: Vec<f64> = (1..2000).map(|i| (f64::from(i) * 0.7).sin() * 1e3).collect();
+    let line = format!("{{\"id\":\"a\",\"text\":\"t\",\"numbers\":{numbers:?}}}");
+    let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).unwrap();
+    let mut given = document("a", "t");
+    given.metadata = read;
+    add(&mut store, &[given]).unwrap();
+    let mut found = Vec::new();
+    store
+        .for_each_document(|document, _| {
+            let list = document.metadata["numbers"].as_array().unwrap().clone();
+            found.extend(list.iter().map(|number| number.as_f64().unwrap()));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(found, numbers);
+}
+
 #[test]
 fn create_refuses_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
