@@ -125,18 +125,23 @@ def letters_and_digits(text):
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
+def texts_of(path):
+    """All texts of an evaluation set: .tsv or .jsonl, also .gz."""
+    with (gzip.open if path.name.endswith(".gz") else open)(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            fields = json.loads(line).values() if ".jsonl" in path.name else line.split("\t")
+            yield from (field for field in fields if isinstance(field, str))
+
+
 class Excluded:
     """Evaluation texts, found in passages by their beginnings."""
 
     def __init__(self, paths):
         self.by_beginning = {}
         for path in paths:
-            with (gzip.open if path.name.endswith(".gz") else open)(path, "rt", encoding="utf-8") as lines:
-                for line in lines:
-                    fields = json.loads(line).values() if ".jsonl" in path.name else line.split("\t")
-                    for text in map(letters_and_digits, filter(lambda field: isinstance(field, str), fields)):
-                        if len(text) >= SHORTEST_EXCLUDED:
-                            self.by_beginning.setdefault(text[:SHORTEST_EXCLUDED], []).append(text)
+            for text in map(letters_and_digits, texts_of(path)):
+                if len(text) >= SHORTEST_EXCLUDED:
+                    self.by_beginning.setdefault(text[:SHORTEST_EXCLUDED], []).append(text)
 
     def occur_in(self, passage):
         passage = letters_and_digits(passage)

@@ -5,7 +5,7 @@
 #     experiments/shipped.sh [quality] [speed] [static]
 #
 # TEXT holds the lists of sentences named below, one sentence a line; WORDNET is what quickstart.sh takes out of the dictionary;
-# MADE is what experiments/passages.sh made. Two cores with bfloat16 products need about 10 minutes for the teacher's vectors of each
+# MADE is what experiments/training_texts.sh made. Two cores with bfloat16 products need about 10 minutes for the teacher's vectors of each
 # stage, which all share, an hour for `quality`, half of one for `speed`, and a few minutes for `static`. An interrupted run goes on
 # with the same command.
 #

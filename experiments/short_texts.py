@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from passages import clean, letters_and_digits
+from passages import clean, letters_and_digits, texts_of
 
 CAPTIONS = ["Texygen:data/image_coco.txt", "Texygen:data/testdata/test_coco.txt"]
 INFERENCE = [f"e-SNLI:dataset/eSNLI/{name}" for name in ("s1.dev", "s1.test", "s2.dev", "s2.test")]
@@ -45,14 +45,6 @@ def lines_of(clones, name):
     if shown.returncode != 0:
         sys.exit(f"cannot read {path} of {clones / repository}: {shown.stderr.decode('utf-8', 'replace').strip()}")
     return shown.stdout.decode("utf-8", "replace").splitlines()
-
-
-def texts_of(path):
-    """All texts of an evaluation set."""
-    with (gzip.open if path.name.endswith(".gz") else open)(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            fields = json.loads(line).values() if ".jsonl" in path.name else line.split("\t")
-            yield from (field for field in fields if isinstance(field, str))
 
 
 def main():
