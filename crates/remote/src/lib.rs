@@ -9,6 +9,8 @@
 
 mod address;
 mod collection;
+#[cfg(any(feature = "postgres", feature = "milvus"))]
+mod description;
 #[cfg(feature = "milvus")]
 mod milvus;
 #[cfg(feature = "postgres")]

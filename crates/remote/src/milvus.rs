@@ -60,7 +60,7 @@ pub(crate) fn open_or_create(
 
 impl Collection for MilvusCollection {
     fn settings(&self) -> &StoreSettings {
-        &self.definition.settings
+        &self.definition.description.settings
     }
 
     fn len(&mut self) -> Result<u64> {
@@ -120,7 +120,7 @@ impl Collection for MilvusCollection {
     }
 
     fn search(&mut self, queries: &Matrix, search: &Search<'_>) -> Result<Vec<Vec<Hit>>> {
-        check_search(queries, search, self.definition.settings.model.dim)?;
+        check_search(queries, search, self.definition.description.settings.model.dim)?;
         self.check_limits(search)?;
         let mut found = vec![Vec::new(); queries.len()];
         if search.limit == 0 {
@@ -222,7 +222,7 @@ impl MilvusCollection {
         let upsert = messages::Upsert {
             db_name: self.client.database.clone(),
             collection_name: self.definition.name.clone(),
-            columns: rows::columns(rows, self.definition.half),
+            columns: rows::columns(rows, self.definition.description.half),
             num_rows: u32::try_from(rows.len()).unwrap_or(u32::MAX),
         };
         let refused = self.client.ask("push to", &upsert)?.refused.len();
@@ -266,7 +266,7 @@ impl MilvusCollection {
         expression: &str,
         look: &Look,
     ) -> Result<Vec<Vec<Hit>>> {
-        let half = self.definition.half;
+        let half = self.definition.description.half;
         let placeholder = Placeholder {
             tag: "$0".to_owned(),
             data_type: rows::numbers_of(half),

@@ -58,7 +58,7 @@ pub(crate) fn open_or_create(
 
 impl Collection for PostgresCollection {
     fn settings(&self) -> &StoreSettings {
-        &self.table.settings
+        self.table.settings()
     }
 
     fn len(&mut self) -> Result<u64> {
@@ -139,7 +139,7 @@ impl Collection for PostgresCollection {
     }
 
     fn search(&mut self, queries: &Matrix, search: &Search<'_>) -> Result<Vec<Vec<Hit>>> {
-        check_search(queries, search, self.table.settings.model.dim)?;
+        check_search(queries, search, self.table.settings().model.dim)?;
         let found = search_in(&mut self.client, &self.table, queries, search);
         let found = found.map_err(|e| self.fail("search", e))?;
         found.iter().map(|rows| self.hits(rows, search.min_score)).collect()

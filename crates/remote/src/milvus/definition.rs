@@ -8,7 +8,6 @@ use std::thread;
 use hpd_files::{Error, Result, interrupt};
 use hpd_index::StoreSettings;
 use prost::Message as _;
-use serde::{Deserialize, Serialize};
 
 use super::client::{Client, GLANCE};
 use super::messages::{
@@ -19,6 +18,7 @@ use super::messages::{
 use super::rows::{LONGEST_TEXT, numbers_of};
 use super::terms::MOST_TERMS;
 use crate::Layout;
+use crate::description::{Description, check_width};
 
 /// Version of the collection and its property; every version ever released stays readable.
 const FORMAT: u32 = 1;
@@ -46,18 +46,8 @@ pub(super) enum IndexKind {
 /// A collection that a push made, ready to be asked.
 pub(super) struct Definition {
     pub(super) name: String,
-    pub(super) half: bool,
-    pub(super) settings: StoreSettings,
+    pub(super) description: Description,
     pub(super) index: IndexKind,
-}
-
-/// What the property says.
-#[derive(Deserialize, PartialEq, Serialize)]
-struct Description {
-    /// Version of the collection and of this.
-    hpd: u32,
-    half: bool,
-    settings: StoreSettings,
 }
 
 impl Definition {
@@ -84,23 +74,10 @@ impl Definition {
         let describe =
             DescribeCollection { db_name: client.database.clone(), collection_name: name.clone() };
         let Some(found) = client.look("read", &describe)? else { return Ok(None) };
-        let address = &client.address;
         let property = found.properties.iter().find(|property| property.key == PROPERTY);
         let json = property.map_or("", |property| &property.value);
-        let Description { hpd, half, settings } = serde_json::from_str(json).map_err(|e| {
-            Error::mismatch(format!(
-                "the collection at `{address}` is there, but no `hpd push` made it"
-            ))
-            .hint("name another: `--collection OTHER`")
-            .caused_by(e)
-        })?;
-        if hpd != FORMAT {
-            return Err(Error::input(format!(
-                "the collection at `{address}` has format {hpd}, and this hpd reads format {FORMAT}"
-            ))
-            .hint("use the version of hpd that made it, or a later one"));
-        }
-        Ok(Some(Self { name, half, settings, index: IndexKind::Flat }))
+        let description = Description::read(json, FORMAT, &place(client))?;
+        Ok(Some(Self { name, description, index: IndexKind::Flat }))
     }
 
     /// The collection for what a store of these settings holds; made where it is not there.
@@ -112,23 +89,13 @@ impl Definition {
         settings: &StoreSettings,
         layout: Layout,
     ) -> Result<Self> {
+        let wanted = Description::new(FORMAT, layout, settings);
         let Some(mut found) = Self::read(client)? else {
-            return Self::create(client, settings, layout);
+            return Self::create(client, wanted);
         };
-        let place = format!("the collection at `{}`", client.address);
-        found.settings.check_space(&settings.model, &place).map_err(|error| {
-            error.hint("push into another, `--collection OTHER`, or drop this one")
-        })?;
-        if found.half != layout.half {
-            let bits = |half| if half { "16" } else { "32" };
-            let (found, expected) = (bits(found.half), bits(layout.half));
-            return Err(Error::mismatch(format!(
-                "{place} holds numbers in {found} bits, expected {expected}"
-            ))
-            .hint("push with `--half` or without as it was made, or into another: `--collection OTHER`"));
-        }
-        if found.settings != *settings {
-            found.settings = settings.clone();
+        found.description.check(&wanted, &place(client))?;
+        if found.description != wanted {
+            found.description = wanted;
             let alter = AlterCollection {
                 db_name: client.database.clone(),
                 collection_name: found.name.clone(),
@@ -140,17 +107,10 @@ impl Definition {
         Ok(found)
     }
 
-    fn create(client: &mut Client, settings: &StoreSettings, layout: Layout) -> Result<Self> {
-        let dim = settings.model.dim;
-        if dim > LARGEST {
-            return Err(Error::mismatch(format!(
-                "the store's vectors have {dim} numbers, Milvus takes {LARGEST}"
-            ))
-            .hint("push the vectors of a student, they are shorter"));
-        }
+    fn create(client: &mut Client, description: Description) -> Result<Self> {
+        check_width(description.settings.model.dim, "Milvus", LARGEST)?;
         let name = client.address.collection()?.to_owned();
-        let (half, settings) = (layout.half, settings.clone());
-        let mut definition = Self { name, half, settings, index: IndexKind::Flat };
+        let mut definition = Self { name, description, index: IndexKind::Flat };
         let create = CreateCollection {
             db_name: client.database.clone(),
             collection_name: definition.name.clone(),
@@ -160,7 +120,7 @@ impl Definition {
             consistency_level: 0,
             properties: vec![definition.property()],
         };
-        client.ask("push to", &create).map_err(|error| match half {
+        client.ask("push to", &create).map_err(|error| match definition.description.half {
             true => {
                 error.hint("this server may not hold numbers in 16 bits: push without `--half`")
             }
@@ -171,9 +131,7 @@ impl Definition {
     }
 
     fn property(&self) -> KeyValue {
-        let description =
-            Description { hpd: FORMAT, half: self.half, settings: self.settings.clone() };
-        pair(PROPERTY, serde_json::to_string(&description).unwrap_or_default())
+        pair(PROPERTY, self.description.to_json())
     }
 
     fn schema(&self) -> Schema {
@@ -203,9 +161,9 @@ impl Definition {
             field("ordered", kind::JSON, "values of fields by their hash, for ranges", Vec::new()),
             field(
                 VECTOR,
-                numbers_of(self.half),
+                numbers_of(self.description.half),
                 "of the text",
-                vec![pair("dim", self.settings.model.dim)],
+                vec![pair("dim", self.description.settings.model.dim)],
             ),
         ];
         let description = format!("sentences and their vectors, pushed by hpd (format {FORMAT})");
@@ -320,6 +278,10 @@ impl Definition {
     }
 }
 
+fn place(client: &Client) -> String {
+    format!("the collection at `{}`", client.address)
+}
+
 fn kind_of(index: &Index) -> IndexKind {
     let kind = index.params.iter().find(|pair| pair.key == "index_type");
     match kind.map(|pair| pair.value.as_str()) {
@@ -363,8 +325,8 @@ mod on_milvus {
     fn somebody_elses_collection_is_left_alone() {
         let mut client = client("foreign");
         let name = client.address.collection().expect("a name").to_owned();
-        let (half, settings, index) = (false, settings(), IndexKind::Flat);
-        let theirs = Definition { name: name.clone(), half, settings, index };
+        let description = Description::new(FORMAT, Layout::default(), &settings());
+        let theirs = Definition { name: name.clone(), description, index: IndexKind::Flat };
         let create = CreateCollection {
             collection_name: name,
             schema: theirs.schema().encode_to_vec(),

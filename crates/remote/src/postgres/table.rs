@@ -6,9 +6,9 @@
 use hpd_files::{Error, Result};
 use hpd_index::StoreSettings;
 use postgres::{Client, Transaction};
-use serde::{Deserialize, Serialize};
 
 use super::connection::explain;
+use crate::description::{Description, check_width};
 use crate::{Address, Layout};
 
 /// Version of the table and its comment; every version ever released stays readable.
@@ -24,17 +24,9 @@ pub(super) struct Table {
     pub(super) quoted: String,
     /// Type of a vector: `vector` or `halfvec`.
     pub(super) numbers: &'static str,
-    pub(super) settings: StoreSettings,
+    /// What its comment says.
+    description: Description,
     name: String,
-}
-
-/// What the comment says.
-#[derive(Deserialize, PartialEq, Serialize)]
-struct Description {
-    /// Version of the table and of this.
-    hpd: u32,
-    half: bool,
-    settings: StoreSettings,
 }
 
 impl Table {
@@ -51,24 +43,14 @@ impl Table {
     }
 
     fn described(name: &str, comment: Option<String>, address: &Address) -> Result<Self> {
-        let described = serde_json::from_str(&comment.unwrap_or_default());
-        let Description { hpd, half, settings } = described.map_err(|e| {
-            Error::mismatch(format!("the table at `{address}` is there, but no `hpd push` made it"))
-                .hint("name another: `--collection OTHER`")
-                .caused_by(e)
-        })?;
-        if hpd != FORMAT {
-            return Err(Error::input(format!(
-                "the table at `{address}` has format {hpd}, and this hpd reads format {FORMAT}"
-            ))
-            .hint("use the version of hpd that made it, or a later one"));
-        }
-        Ok(Self::new(name, half, settings))
+        let place = format!("the table at `{address}`");
+        let description = Description::read(&comment.unwrap_or_default(), FORMAT, &place)?;
+        Ok(Self::new(name, description))
     }
 
-    fn new(name: &str, half: bool, settings: StoreSettings) -> Self {
-        let numbers = if half { "halfvec" } else { "vector" };
-        Self { quoted: quoted(name), numbers, settings, name: name.to_owned() }
+    fn new(name: &str, description: Description) -> Self {
+        let numbers = if description.half { "halfvec" } else { "vector" };
+        Self { quoted: quoted(name), numbers, description, name: name.to_owned() }
     }
 
     /// The table for what a store of these settings holds; made where it is not there. No other push may change it until
@@ -84,9 +66,10 @@ impl Table {
     ) -> Result<Self> {
         let fail = |e| explain("push to", address, e);
         keep_others_out(client, address.collection()?).map_err(fail)?;
-        let wanted = Self::new(address.collection()?, layout.half, settings.clone());
+        let wanted = Description::new(FORMAT, layout, settings);
+        let wanted = Self::new(address.collection()?, wanted);
         let Some(found) = Self::open(client, address)? else {
-            wanted.check_width()?;
+            check_width(settings.model.dim, "pgvector", LARGEST)?;
             let mut transaction = client.transaction().map_err(fail)?;
             transaction.batch_execute(&wanted.definition()).map_err(fail)?;
             wanted.describe(&mut transaction).map_err(fail)?;
@@ -94,17 +77,8 @@ impl Table {
             return Ok(wanted);
         };
         let place = format!("the table at `{address}`");
-        found.settings.check_space(&settings.model, &place).map_err(|error| {
-            error.hint("push into another, `--collection OTHER`, or drop this one")
-        })?;
-        if found.numbers != wanted.numbers {
-            let (found, expected) = (found.numbers, wanted.numbers);
-            return Err(Error::mismatch(format!(
-                "{place} holds numbers as `{found}`, expected `{expected}`"
-            ))
-            .hint("push with `--half` or without as it was made, or into another: `--collection OTHER`"));
-        }
-        if found.settings != wanted.settings {
+        found.description.check(&wanted.description, &place)?;
+        if found.description != wanted.description {
             let mut transaction = client.transaction().map_err(fail)?;
             wanted.describe(&mut transaction).map_err(fail)?;
             transaction.commit().map_err(fail)?;
@@ -112,10 +86,14 @@ impl Table {
         Ok(wanted)
     }
 
+    pub(super) fn settings(&self) -> &StoreSettings {
+        &self.description.settings
+    }
+
     /// Ids compare by their bytes, whatever the database's language.
     fn definition(&self) -> String {
-        let Self { quoted, numbers, settings, .. } = self;
-        let dim = settings.model.dim;
+        let Self { quoted, numbers, .. } = self;
+        let dim = self.settings().model.dim;
         format!(
             "CREATE TABLE {quoted} (
                id text COLLATE \"C\" PRIMARY KEY,
@@ -128,23 +106,10 @@ impl Table {
 
     /// Writes the comment. It takes no parameter, so the server itself quotes what stands in it.
     fn describe(&self, transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
-        let half = self.numbers == "halfvec";
-        let description = Description { hpd: FORMAT, half, settings: self.settings.clone() };
-        let json = serde_json::to_string(&description).unwrap_or_default();
+        let json = self.description.to_json();
         let write = "SELECT format('COMMENT ON TABLE %I IS %L', $1::text, $2::text)";
         let comment: String = transaction.query_one(write, &[&self.name, &json])?.get(0);
         transaction.batch_execute(&comment)
-    }
-
-    fn check_width(&self) -> Result<()> {
-        let dim = self.settings.model.dim;
-        if dim <= LARGEST {
-            return Ok(());
-        }
-        Err(Error::mismatch(format!(
-            "the store's vectors have {dim} numbers, pgvector takes {LARGEST}"
-        ))
-        .hint("push the vectors of a student, they are shorter"))
     }
 
     /// The statement that makes the index.
@@ -152,9 +117,9 @@ impl Table {
     /// # Errors
     /// When the vectors are too long for one.
     pub(super) fn index(&self) -> Result<String> {
-        let Self { quoted, numbers, settings, name } = self;
-        let largest = LARGEST_INDEXED[usize::from(*numbers == "halfvec")];
-        let dim = settings.model.dim;
+        let Self { quoted, numbers, name, description } = self;
+        let largest = LARGEST_INDEXED[usize::from(description.half)];
+        let dim = description.settings.model.dim;
         if dim > largest {
             return Err(Error::mismatch(format!(
                 "vectors of {dim} numbers are pushed, but pgvector indexes `{numbers}` of at most {largest}"

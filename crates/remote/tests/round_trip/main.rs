@@ -10,6 +10,8 @@ mod filters;
 mod only_milvus;
 #[cfg(feature = "postgres")]
 mod only_postgres;
+#[path = "../../../index/tests/support/mod.rs"]
+mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,18 +21,10 @@ use hpd_index::{Document, Exactness, Filter, Hit, Search, Store, StoreModel, Sto
 use hpd_remote::{Address, Collection, Layout, Push, Pushed, open, open_or_create, push};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-
-const DIM: usize = 8;
+use support::DIM;
 
 fn settings() -> StoreSettings {
-    let model = StoreModel {
-        name: "models/student".to_owned(),
-        revision: None,
-        weights: "weights-1".to_owned(),
-        space: "space-1".to_owned(),
-        dim: DIM,
-    };
-    StoreSettings { model, query_prompt: Some("query: ".to_owned()), ..StoreSettings::default() }
+    StoreSettings { query_prompt: Some("query: ".to_owned()), ..support::settings() }
 }
 
 /// An engine, and where one runs.
