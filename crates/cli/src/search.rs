@@ -75,7 +75,7 @@ Types are strict: 1 never equals '1'. An array matches when one of its elements 
 
 Scores and their order are exact whatever --exactness says; it tells how many hits may be missing:
   exact  none, by proof; reads one byte a number of every document
-  high   a few in a thousand of the best ten; reads one bit a number
+  high   less than one in a hundred of the best ten; reads one bit a number
   fast   a few in a hundred; looks less closely at what comes near
 Stores of up to 20000 documents are always searched exactly.
 

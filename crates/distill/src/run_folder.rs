@@ -95,13 +95,12 @@ impl RunFolder {
             return Ok(None);
         }
         let earlier = read(&self.path)?;
-        let changed =
-            earlier.binding.iter().find(|(name, value)| binding.get(*name) != Some(value));
-        if let Some((name, value)) = changed {
-            let now = binding.get(name).unwrap_or(&Value::Null);
+        let changed = differences(&earlier.binding, binding);
+        if !changed.is_empty() {
             return Err(Error::mismatch(format!(
-                "cannot go on with `{}`: its {name} was {value}, this command has {now}",
-                self.path.display()
+                "cannot go on with `{}`: {}",
+                self.path.display(),
+                changed.join("; ")
             ))
             .hint("repeat the command of that run, or start again with --overwrite"));
         }
@@ -146,6 +145,45 @@ impl RunFolder {
     /// Whether this command goes on with an earlier run.
     pub fn resumes(&self) -> bool {
         self.resume
+    }
+}
+
+/// What was started otherwise, a phrase each; of a recipe the knobs.
+fn differences(
+    earlier: &serde_json::Map<String, Value>,
+    now: &serde_json::Map<String, Value>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, value) in earlier {
+        let now = now.get(name).unwrap_or(&Value::Null);
+        if let (RECIPE, Some(knobs), Some(now)) = (&**name, knobs(value), knobs(now)) {
+            for (name, value) in &knobs {
+                compare(name, value, now.get(name).unwrap_or(&Value::Null), &mut found);
+            }
+        } else {
+            compare(name, value, now, &mut found);
+        }
+    }
+    found
+}
+
+/// A recipe by its knobs, unless it is none.
+fn knobs(recipe: &Value) -> Option<serde_json::Map<String, Value>> {
+    toml::from_str(recipe.as_str()?).ok()
+}
+
+/// Puts down where two values differ, down to the parts of objects.
+fn compare(name: &str, earlier: &Value, now: &Value, found: &mut Vec<String>) {
+    match (earlier, now) {
+        (Value::Object(parts), Value::Object(others)) if parts.keys().eq(others.keys()) => {
+            for ((part, earlier), now) in parts.iter().zip(others.values()) {
+                compare(&format!("{name}.{part}"), earlier, now, found);
+            }
+        }
+        _ if earlier != now => {
+            found.push(format!("its {name} was {earlier}, this command has {now}"));
+        }
+        _ => {}
     }
 }
 
@@ -209,6 +247,26 @@ mod tests {
         let other = RunFolder::open(&output, true, false).unwrap().bind(&binding("b")).unwrap_err();
         assert!(other.to_string().contains("its teacher was \"a\", this command has \"b\""));
         RunFolder::open(&output, false, true).unwrap().bind(&binding("b")).unwrap();
+    }
+
+    #[test]
+    fn what_differs_in_a_recipe_is_named_by_its_knobs() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("student");
+        let recipe = Recipe::load("hpd").unwrap();
+        let mut other = Recipe { epochs: recipe.epochs + 1, ..recipe.clone() };
+        other.schedule.learning_rate = 0.5;
+        let binding = |recipe: &Recipe| {
+            serde_json::Map::from_iter([(RECIPE.to_owned(), Value::from(recipe.to_toml()))])
+        };
+        RunFolder::open(&output, false, false).unwrap().bind(&binding(&recipe)).unwrap();
+        let refused = RunFolder::open(&output, true, false).unwrap().bind(&binding(&other));
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused
+                .contains("its epochs was 1, this command has 2; its schedule.learning_rate was ")
+        );
+        assert!(!refused.contains("batch_size"), "{refused}");
     }
 
     #[test]

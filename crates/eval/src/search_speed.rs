@@ -3,7 +3,7 @@
 //! `Vectors of a teacher and a student ─sizes─> forms in memory ─rounds─> times`, `─rankings─> MRR, nDCG, recall`
 //!
 //! The teacher's vectors are searched as floats; the student's as floats, in 8 bits, and by their signs with the best scored again
-//! in 8 bits, with the shortlists of a store's modes. All forms take turns in every round, in reverse order in every
+//! in 8 bits, with the shortlists of a store's modes; the best in 8 bits are scored again by floats. All forms take turns in every round, in reverse order in every
 //! second one. Sizes beyond the real vectors are filled by [`ladder`].
 //!
 //! # Source
@@ -329,10 +329,10 @@ fn of_size(
     let of_floats = |(model, rows)| (model, "float32".to_owned(), Index::Float(rows), 0.0);
     let mut forms: Vec<(&Vectors, String, Index<'_>, f64)> =
         models.iter().copied().zip(&grown).map(of_floats).collect();
-    forms.push((student, "int8".to_owned(), Index::Int8(&bytes), for_bytes));
+    forms.push((student, "int8".to_owned(), Index::Int8(&bytes, floats), for_bytes));
     for mode in [Exactness::High, Exactness::Fast] {
-        if let Some(shortlist) = mode.shortlist(HITS) {
-            let index = Index::Bits(&signs, &bytes, shortlist);
+        if let Some(shortlist) = mode.shortlist(HITS, size) {
+            let index = Index::Bits(&signs, &bytes, floats, shortlist);
             forms.push((student, format!("bits, {mode}"), index, for_bytes + for_signs));
         }
     }

@@ -2,9 +2,12 @@
 //!
 //! `cargo run --release -p hpd-index --example store_speed -- [DOCUMENTS] [DIM] [FOLDER]`
 //!
+//! `cargo run --release -p hpd-index --example store_speed -- DOCUMENTS.npy QUERIES.npy [FOLDER]`
+//!
 //! A folder that is named is kept; where it holds a store already, nothing is added and the rest is measured.
 //!
-//! Vectors are random points of a sphere around random centres, so that near ones exist, as they do among sentences.
+//! Vectors are those of the files, brought to length 1, or made: random points of a sphere around random centres, so that near ones
+//! exist. Made ones lie closer to each other than sentences do, so an exact search has more to look up among them.
 //! Searches are one query at a time on one thread, warm unless it says cold; recall compares with the exact search.
 #![allow(clippy::unwrap_used, reason = "an example may panic")]
 #![allow(clippy::print_stdout, reason = "an example prints")]
@@ -13,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use hpd_files::vectors::Matrix;
+use hpd_files::vectors::{Matrix, read_matrix};
 use hpd_index::{Document, Exactness, Hit, Search, Store, StoreModel, StoreSettings};
 
 const BATCH: usize = 512;
@@ -22,23 +25,21 @@ const QUERIES: usize = 200;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |i: usize, default| arguments.get(i).map_or(default, |n| n.parse().unwrap());
-    let (documents, dim) = (number(0, 100_000), number(1, 128));
     let scratch = std::env::temp_dir().join(format!("store-speed-{}", std::process::id()));
     let folder = arguments.get(2).map_or(scratch.clone(), PathBuf::from);
     // One thread for searches; codes are written on as many as there are.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    let points = Points::new(dim);
+    let (documents, points, queries) = points_and_queries(&arguments);
 
     if !folder.exists() {
         add(&folder, &points, documents);
     }
     rebuild(&folder, documents);
     report_size(&folder, documents);
-    let queries: Vec<Vec<f32>> = (0..QUERIES).map(|i| points.point(usize::MAX - i)).collect();
     pool.install(|| {
         drop_from_memory(&folder);
         open_and_search(&folder, "cold", &queries[0]);
+        bring_to_memory(&folder);
         open_and_search(&folder, "warm", &queries[0]);
         let store = Store::open_read_only(&folder).unwrap();
         let exact = search_all(&store, Exactness::Exact, &queries);
@@ -51,28 +52,58 @@ fn main() {
     let _ = fs::remove_dir_all(&scratch);
 }
 
-/// Points around centres.
-struct Points {
-    dim: usize,
-    centres: Vec<Vec<f32>>,
+/// How many documents, the point of each, and the queries.
+fn points_and_queries(arguments: &[String]) -> (usize, Points, Vec<Vec<f32>>) {
+    if let [documents, queries, ..] = arguments
+        && documents.ends_with(".npy")
+    {
+        let read = |path: &String| read_matrix(Path::new(path)).unwrap();
+        let (documents, queries) = (read(documents), read(queries));
+        let queries = queries.rows().take(QUERIES).map(at_unit_length).collect();
+        return (documents.len(), Points::Read(documents), queries);
+    }
+    let number = |i: usize, default| arguments.get(i).map_or(default, |n| n.parse().unwrap());
+    let (documents, dim) = (number(0, 100_000), number(1, 128));
+    let centres = (0..CENTRES).map(|i| gaussian(i as u64, dim)).collect();
+    let points = Points::Made { dim, centres };
+    let queries = (0..QUERIES).map(|i| points.point(usize::MAX - i)).collect();
+    (documents, points, queries)
+}
+
+enum Points {
+    /// Those of a file.
+    Read(Matrix),
+    /// Points around centres.
+    Made { dim: usize, centres: Vec<Vec<f32>> },
 }
 
 impl Points {
-    fn new(dim: usize) -> Self {
-        let centres = (0..CENTRES).map(|i| gaussian(i as u64, dim)).collect();
-        Self { dim, centres }
+    fn dim(&self) -> usize {
+        match self {
+            Self::Read(matrix) => matrix.dim,
+            Self::Made { dim, .. } => *dim,
+        }
     }
 
     fn point(&self, i: usize) -> Vec<f32> {
-        let own = gaussian(i as u64 + (1 << 40), self.dim);
-        let centre = &self.centres[i % CENTRES];
-        // Later numbers vary less, as those of a PCA do.
-        let mut point: Vec<f32> =
-            centre.iter().zip(&own).map(|(centre, own)| centre + own).collect();
-        point.iter_mut().enumerate().for_each(|(j, x)| *x /= (1.0 + j as f32).powf(0.4));
-        let length = point.iter().map(|x| x * x).sum::<f32>().sqrt();
-        point.iter().map(|x| x / length).collect()
+        match self {
+            Self::Read(matrix) => at_unit_length(matrix.row(i)),
+            Self::Made { dim, centres } => {
+                let own = gaussian(i as u64 + (1 << 40), *dim);
+                let centre = &centres[i % CENTRES];
+                let mut point: Vec<f32> =
+                    centre.iter().zip(&own).map(|(centre, own)| centre + own).collect();
+                // Later numbers vary less, as those of a PCA do.
+                point.iter_mut().enumerate().for_each(|(j, x)| *x /= (1.0 + j as f32).powf(0.4));
+                at_unit_length(&point)
+            }
+        }
     }
+}
+
+fn at_unit_length(point: &[f32]) -> Vec<f32> {
+    let length = point.iter().map(|x| x * x).sum::<f32>().sqrt();
+    point.iter().map(|x| x / length).collect()
 }
 
 /// Numbers that look normally distributed: sums of uniform ones.
@@ -90,7 +121,7 @@ fn gaussian(seed: u64, dim: usize) -> Vec<f32> {
 }
 
 fn add(folder: &Path, points: &Points, documents: usize) {
-    let model = StoreModel { dim: points.dim, ..StoreModel::default() };
+    let model = StoreModel { dim: points.dim(), ..StoreModel::default() };
     let mut store =
         Store::create(folder, &StoreSettings { model, ..StoreSettings::default() }).unwrap();
     let mut seconds = 0.0;
@@ -99,7 +130,7 @@ fn add(folder: &Path, points: &Points, documents: usize) {
         let batch: Vec<Document> = range.clone().map(document).collect();
         let data = range.flat_map(|i| points.point(i)).collect();
         let started = Instant::now();
-        store.add(&batch, &Matrix { data, dim: points.dim }).unwrap();
+        store.add(&batch, &Matrix { data, dim: points.dim() }).unwrap();
         seconds += started.elapsed().as_secs_f64();
     }
     let started = Instant::now();
@@ -150,6 +181,13 @@ fn drop_from_memory(folder: &Path) {
         if !dd.is_ok_and(|status| status.success()) {
             println!("the files could not be dropped from memory");
         }
+    }
+}
+
+/// Reads the files once: a search looks single rows up all over the database, and each first look would wait for the disk.
+fn bring_to_memory(folder: &Path) {
+    for file in fs::read_dir(folder).unwrap().flatten() {
+        std::io::copy(&mut fs::File::open(file.path()).unwrap(), &mut std::io::sink()).unwrap();
     }
 }
 

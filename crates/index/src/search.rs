@@ -42,11 +42,11 @@ pub enum Exactness {
     /// What comparing with every vector finds. Reads the vectors in 8 bits and looks up all that could be among the
     /// best, going by a bound on what rounding to 8 bits cost.
     Exact,
-    /// Of the best ten, three in a thousand may be missed (a million vectors of 128 numbers, those of 463,000 sentences and made
-    /// ones with their statistics). Reads one bit a number, then compares the best thousand in 8 bits.
+    /// Of the best ten, less than one in a hundred is missed. Reads one bit a number, then compares the best thousand in 8 bits, or
+    /// the best of each two thousand where that is more.
     #[default]
     High,
-    /// The same with two hundred: three or four in a hundred may be missed.
+    /// The same with two hundred, or of each ten thousand: three to five in a hundred are missed.
     Fast,
 }
 
@@ -105,13 +105,16 @@ impl Default for Search<'_> {
 }
 
 impl Exactness {
-    /// How many of the rows whose signs are nearest to a query are compared in 8 bits, where so many hits are wanted; `None` where
-    /// all rows are.
-    pub fn shortlist(self, limit: usize) -> Option<usize> {
+    /// How many of so many `rows`, those whose signs are nearest to a query, are compared in 8 bits where `limit` hits are wanted;
+    /// `None` where all rows are.
+    pub fn shortlist(self, limit: usize, rows: usize) -> Option<usize> {
+        let longest = |few: usize, of_each_hit, of_rows| {
+            Some(few.max(limit.saturating_mul(of_each_hit)).max(rows / of_rows))
+        };
         match self {
             Self::Exact => None,
-            Self::High => Some(1000.max(limit.saturating_mul(50))),
-            Self::Fast => Some(200.max(limit.saturating_mul(10))),
+            Self::High => longest(1000, 50, 2_000),
+            Self::Fast => longest(200, 10, 10_000),
         }
     }
 }

@@ -15,13 +15,21 @@ const LINE: usize = 64;
 pub(crate) struct Aligned<T>(pub(crate) T);
 
 /// Types of which any bits are a value and that fill a line without a rest.
-pub(crate) trait Plain: Copy {}
+pub trait Plain: Copy + sealed::Sealed {}
+impl Plain for u64 {}
 impl Plain for u32 {}
 impl Plain for i8 {}
 
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for u64 {}
+    impl Sealed for u32 {}
+    impl Sealed for i8 {}
+}
+
 /// A slice that begins with a cache line; all zeros where nothing else was written.
 #[derive(Clone, Debug)]
-pub(crate) struct Lines<T> {
+pub struct Lines<T> {
     lines: Vec<Aligned<[u8; LINE]>>,
     len: usize,
     of: PhantomData<T>,
@@ -34,6 +42,13 @@ impl<T> Default for Lines<T> {
 }
 
 impl<T: Plain> Lines<T> {
+    /// So many zeros.
+    pub fn zeros(len: usize) -> Self {
+        let mut lines = Self::default();
+        lines.resize(len);
+        lines
+    }
+
     /// Changes the length; what there is within it stays, the rest is old numbers or zeros.
     pub(crate) fn resize(&mut self, len: usize) {
         self.lines.resize((len * size_of::<T>()).div_ceil(LINE), Aligned([0; LINE]));

@@ -197,6 +197,16 @@ pub fn scan_many<Q: Query>(
     }
 }
 
+/// Asks for the rows that a scan of these reads first, for whoever is about to scan others that end elsewhere: within rows
+/// that lie side by side a scan asks ahead by itself.
+pub fn expect<R: Rows>(rows: R) {
+    const BYTES: usize = 4096;
+    const LINE: usize = 64;
+    let stride = rows.stride().max(1);
+    let soon = rows.len().min(BYTES.div_ceil(stride));
+    (0..soon).step_by((LINE / stride).max(1)).for_each(|row| rows.prefetch(row));
+}
+
 /// `scores[i] =` what [`scan`] would have scored `rows[listed[i]]`, say to sort the best of a coarser scan again.
 ///
 /// # Panics

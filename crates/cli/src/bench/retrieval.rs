@@ -27,8 +27,8 @@ Examples:
   hpd bench retrieval --vectors documents.npy --queries queries.npy --json
 
 The teacher's vectors are searched as floats; the student's as floats, in 8 bits, and by their signs
-with the best scored again in 8 bits, as `hpd search` does with `--exactness high` and `fast`. All
-is in memory, and times hold the search alone: not encoding the query, which is told apart, nor
+with the best scored again in 8 bits, as `hpd search` does with `--exactness high` and `fast`. Of
+each 8-bit ranking the best forty are scored again by floats. All is in memory, and times hold the search alone: not encoding the query, which is told apart, nor
 looking up documents. recall@10 is the share of the ten nearest by the floats of the same vectors.
 Each time is the median of the rounds, in which all forms take turns.
 

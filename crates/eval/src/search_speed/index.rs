@@ -1,6 +1,7 @@
 //! Vectors in memory in the forms that are compared, and the search of each.
 //!
-//! The scans are those that a store runs over its codes; what a store adds, looking up the documents, is not here.
+//! The scans are those that a store runs over its codes, which begin with a cache line here as they do in its file, and the
+//! best rows are scored again by their floats as there; what a store adds, looking up the documents, is not here.
 
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use hpd_kernels::scan::{
     BitQuery, BitRows, ByteQuery, ByteRows, FloatQuery, FloatRows, Query, Rotation, Rows,
     Selection, encode_bits, encode_bytes, scan_many, scores_of, words_of,
 };
-use hpd_kernels::{Level, Scored, TopK};
+use hpd_kernels::{Level, Lines, Scored, TopK, dot};
 use rayon::prelude::*;
 
 use crate::scan::offer_products;
@@ -22,11 +23,14 @@ const MATRIX: usize = 4;
 /// Rows that are encoded together.
 const STRIP: usize = 256;
 
+/// Rows for each hit that the floats score again where 8 bits found them.
+const AGAIN: usize = 4;
+
 /// Rows in 8 bits, a scale each.
 #[derive(Debug)]
 pub(super) struct Bytes {
     dim: usize,
-    codes: Vec<i8>,
+    codes: Lines<i8>,
     scales: Vec<f32>,
 }
 
@@ -34,14 +38,14 @@ pub(super) struct Bytes {
 #[derive(Debug)]
 pub(super) struct Signs {
     dim: usize,
-    words: Vec<u64>,
+    words: Lines<u64>,
     rotation: Rotation,
 }
 
 impl Bytes {
     pub(super) fn of(rows: &Matrix) -> Self {
         let dim = rows.dim;
-        let (mut codes, mut scales) = (vec![0; rows.data.len()], vec![0.0; rows.len()]);
+        let (mut codes, mut scales) = (Lines::zeros(rows.data.len()), vec![0.0; rows.len()]);
         let strips = rows.data.par_chunks(STRIP * dim);
         strips
             .zip(codes.par_chunks_mut(STRIP * dim))
@@ -58,7 +62,7 @@ impl Bytes {
 impl Signs {
     pub(super) fn of(rows: &Matrix) -> Self {
         let (dim, rotation) = (rows.dim, Rotation::new(rows.dim, 0));
-        let mut words = vec![0; rows.len() * words_of(dim)];
+        let mut words = Lines::zeros(rows.len() * words_of(dim));
         let strips = rows.data.par_chunks(STRIP * dim);
         strips.zip(words.par_chunks_mut(STRIP * words_of(dim))).for_each(|(rows, words)| {
             let mut turned = vec![0.0; rows.len()];
@@ -77,9 +81,10 @@ impl Signs {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Index<'a> {
     Float(&'a Matrix),
-    Int8(&'a Bytes),
-    /// Signs first, then so many of the best in 8 bits.
-    Bits(&'a Signs, &'a Bytes, usize),
+    /// In 8 bits, the best of them by floats.
+    Int8(&'a Bytes, &'a Matrix),
+    /// Signs first, then so many of the best in 8 bits, and the best of those by floats.
+    Bits(&'a Signs, &'a Bytes, &'a Matrix, usize),
 }
 
 impl Index<'_> {
@@ -102,27 +107,31 @@ impl Index<'_> {
                 let queries: Vec<_> = queries.chunks_exact(rows.dim).map(FloatQuery::new).collect();
                 scanned(&queries, FloatRows::new(&rows.data, rows.dim), k)
             }
-            Self::Int8(bytes) => scanned(&byte_queries(queries, bytes.dim), bytes.rows(), k),
-            Self::Bits(signs, bytes, shortlist) => {
+            Self::Int8(bytes, floats) => {
+                let lists = scanned(&byte_queries(queries, bytes.dim), bytes.rows(), AGAIN * k)?;
+                Ok(by_floats(queries, floats, lists, k))
+            }
+            Self::Bits(signs, bytes, floats, shortlist) => {
                 let mut turned = vec![0.0; queries.len()];
                 signs.rotation.turn(Level::best(), queries, &mut turned);
                 let graded: Vec<_> = turned.chunks_exact(signs.dim).map(BitQuery::graded).collect();
                 let lists = scanned(&graded, signs.rows(), shortlist.max(k))?;
-                let queries = byte_queries(queries, bytes.dim);
-                let pairs = queries.par_iter().zip(lists);
-                Ok(pairs.map(|(query, list)| scored_again(query, bytes.rows(), list, k)).collect())
+                let lists = by_bytes(&byte_queries(queries, bytes.dim), bytes, lists, AGAIN * k);
+                Ok(by_floats(queries, floats, lists, k))
             }
         }
     }
 
-    /// What has to be in memory, or to be read from a file.
+    /// What has to be in memory, or to be read from a file. The floats that score the best again do not: a few rows are read.
     pub(super) fn parts(&self) -> Vec<&[u8]> {
         match self {
             Self::Float(rows) => vec![cast_slice(&rows.data)],
-            Self::Int8(bytes) => vec![cast_slice(&bytes.codes), cast_slice(&bytes.scales)],
-            Self::Bits(signs, bytes, _) => {
-                let bytes = [cast_slice(&bytes.codes), cast_slice(&bytes.scales)];
-                [&[cast_slice(&signs.words)][..], &bytes].concat()
+            Self::Int8(bytes, _) => {
+                vec![cast_slice::<i8, u8>(&bytes.codes), cast_slice(&bytes.scales)]
+            }
+            Self::Bits(signs, bytes, ..) => {
+                let bytes = [cast_slice::<i8, u8>(&bytes.codes), cast_slice(&bytes.scales)];
+                [&[cast_slice::<u64, u8>(&signs.words)][..], &bytes].concat()
             }
         }
     }
@@ -171,15 +180,40 @@ fn sorted(best: Vec<TopK>) -> Vec<Vec<Scored>> {
     best.into_iter().map(TopK::into_sorted).collect()
 }
 
-/// The `k` best of a list by their bytes.
-fn scored_again(query: &ByteQuery, rows: ByteRows<'_>, list: Vec<Scored>, k: usize) -> Vec<Scored> {
-    let mut listed: Vec<usize> = list.iter().map(|scored| scored.row as usize).collect();
-    listed.sort_unstable();
-    let mut scores = vec![0.0; listed.len()];
-    scores_of(Level::best(), query, rows, &listed, &mut scores);
-    let mut best = TopK::new(k);
-    listed.iter().zip(scores).for_each(|(row, score)| best.offer(*row as u64, score));
-    best.into_sorted()
+/// The `k` best of each query's list by their bytes.
+fn by_bytes(
+    queries: &[ByteQuery],
+    bytes: &Bytes,
+    lists: Vec<Vec<Scored>>,
+    k: usize,
+) -> Vec<Vec<Scored>> {
+    let again = |(query, list): (&ByteQuery, Vec<Scored>)| {
+        let mut listed: Vec<usize> = list.iter().map(|scored| scored.row as usize).collect();
+        listed.sort_unstable();
+        let mut scores = vec![0.0; listed.len()];
+        scores_of(Level::best(), query, bytes.rows(), &listed, &mut scores);
+        let mut best = TopK::new(k);
+        listed.iter().zip(scores).for_each(|(row, score)| best.offer(*row as u64, score));
+        best.into_sorted()
+    };
+    queries.par_iter().zip(lists).map(again).collect()
+}
+
+/// The `k` best of each query's list by their floats.
+fn by_floats(
+    queries: &[f32],
+    floats: &Matrix,
+    lists: Vec<Vec<Scored>>,
+    k: usize,
+) -> Vec<Vec<Scored>> {
+    let again = |(query, list): (&[f32], Vec<Scored>)| {
+        let mut best = TopK::new(k);
+        for Scored { row, .. } in list {
+            best.offer(row, dot(query, floats.row(row as usize)));
+        }
+        best.into_sorted()
+    };
+    queries.par_chunks_exact(floats.dim).zip(lists).map(again).collect()
 }
 
 #[cfg(test)]
@@ -203,19 +237,23 @@ mod tests {
         let rows = points();
         let (bytes, signs) = (Bytes::of(&rows), Signs::of(&rows));
         let queries = &rows.data[100 * 64..106 * 64];
-        for index in [Index::Float(&rows), Index::Int8(&bytes), Index::Bits(&signs, &bytes, 50)] {
+        for index in [
+            Index::Float(&rows),
+            Index::Int8(&bytes, &rows),
+            Index::Bits(&signs, &bytes, &rows, 50),
+        ] {
             let together = index.search(queries, 3).unwrap();
             for (i, hits) in together.iter().enumerate() {
                 let alone = index.search(&queries[i * 64..][..64], 3).unwrap();
                 let rows = |hits: &[Scored]| hits.iter().map(|hit| hit.row).collect::<Vec<_>>();
                 assert_eq!(rows(hits), rows(&alone[0]), "{i}");
-                assert!((hits[0].score - 1.0).abs() < 0.01 && hits.len() == 3);
+                assert!((hits[0].score - 1.0).abs() < 1e-6 && hits.len() == 3);
             }
         }
         let bytes_of =
             |index: Index<'_>| index.parts().iter().map(|part| part.len()).sum::<usize>() / 700;
         assert_eq!(bytes_of(Index::Float(&rows)), 256);
-        assert_eq!(bytes_of(Index::Int8(&bytes)), 68);
-        assert_eq!(bytes_of(Index::Bits(&signs, &bytes, 50)), 76);
+        assert_eq!(bytes_of(Index::Int8(&bytes, &rows)), 68);
+        assert_eq!(bytes_of(Index::Bits(&signs, &bytes, &rows, 50)), 76);
     }
 }

@@ -86,14 +86,14 @@ impl<'a> Candidates<'a> {
     fn shortlist_length(&self) -> Option<usize> {
         let Search { exactness, shortlist, .. } = *self.search.search;
         let (_, [longest, shortest]) = self.codes.extremes();
-        let length = exactness.shortlist(self.search.limit)?;
+        let rows = self.codes.len() - self.codes.dead();
+        let length = exactness.shortlist(self.search.limit, rows)?;
         if shortlist.is_some() {
             return shortlist;
         }
         if longest > UNEVEN * shortest {
             return None;
         }
-        let rows = self.codes.len() - self.codes.dead();
         (rows > FEW_ROWS && length < rows / 8).then_some(length)
     }
 

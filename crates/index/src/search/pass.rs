@@ -1,7 +1,7 @@
 //! One pass over all codes of a kind, on all threads.
 
 use hpd_files::interrupt;
-use hpd_kernels::scan::{Query, Selection, scan_many};
+use hpd_kernels::scan::{Query, Selection, expect, scan_many};
 use hpd_kernels::{Level, Scored, TopK};
 use rayon::prelude::*;
 
@@ -86,12 +86,15 @@ impl<'a> Pass<'a> {
         Q: Query + Sync,
     {
         let none = || vec![TopK::new(count); queries.len()];
+        let blocks = self.codes.blocks();
         let scan = |mut best: Vec<TopK>, block: usize| {
             let part = rows(self.codes.block(block, half)?);
+            if block + 1 < blocks {
+                expect(rows(self.codes.block(block + 1, half)?));
+            }
             scan_many(Level::best(), queries, part, self.selection(block), &mut best);
             Ok::<_, Damaged>(best)
         };
-        let blocks = self.codes.blocks();
         // Each piece begins with nothing kept, so few pieces offer few rows in vain.
         let piece = blocks.div_ceil(rayon::current_num_threads()).max(8);
         (0..blocks)

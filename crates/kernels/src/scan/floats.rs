@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Pick, Query, Rows, prefetch};
+use super::{Pick, Query, Rows, ahead, prefetch};
 use crate::{Level, dots_at};
 
 /// Rows as they are.
@@ -80,6 +80,9 @@ impl Query for FloatQuery {
         assert_eq!(scores.len(), queries.len() * picked.count(), "each needs a score");
         for (query, scores) in queries.iter().zip(scores.chunks_exact_mut(picked.count().max(1))) {
             for (i, score) in scores.iter_mut().enumerate() {
+                if P::NEIGHBOURS {
+                    ahead(rows.numbers, picked.row(i) * rows.dim, rows.dim);
+                }
                 let row = &rows.numbers[picked.row(i) * rows.dim..][..rows.dim];
                 dots_at(level, &query.numbers, row, std::slice::from_mut(score));
             }
