@@ -28,9 +28,10 @@ Examples:
 
 The teacher's vectors are searched as floats; the student's as floats, in 8 bits, and by their signs
 with the best scored again in 8 bits, as `hpd search` does with `--exactness high` and `fast`. Of
-each 8-bit ranking the best forty are scored again by floats. All is in memory, and times hold the search alone: not encoding the query, which is told apart, nor
-looking up documents. recall@10 is the share of the ten nearest by the floats of the same vectors.
-Each time is the median of the rounds, in which all forms take turns.
+each 8-bit ranking the best forty are scored again by floats. All is in memory, and times hold the
+search alone: not encoding the query, which is told apart, nor looking up documents. recall@10 is
+the share of the ten nearest by the floats of the same vectors. Each time is the median of the
+rounds, in which all forms take turns.
 
 --sizes adds larger numbers of vectors: the real ones, and made ones, each a real vector plus half
 of what another one differs by from the mean, at length 1.";
