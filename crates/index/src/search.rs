@@ -46,7 +46,7 @@ pub enum Exactness {
     /// the best of each two thousand where that is more.
     #[default]
     High,
-    /// The same with two hundred, or of each ten thousand: three to five in a hundred are missed.
+    /// The same with two hundred, or of each ten thousand: three to six in a hundred are missed.
     Fast,
 }
 
