@@ -27,6 +27,8 @@ HITS = 10
 COMPARED = 500
 # A sample lasts at least so long, with at least so many single queries.
 LEAST_SECONDS, LEAST_SINGLES = 0.25, 10
+# Queries whose exact scores are in memory at once.
+CHECKED = 16
 # What exact search must reach: equal scores may come in another order.
 EXACT = 0.999
 # Bits of which the best are scored again by floats, as in the modes `fast` and `high` of hpd.
@@ -228,7 +230,7 @@ def prepare(vectors, asked, size, documents_file, queries_file):
     documents = documents[: size or len(documents)]
     numpy.save(documents_file, documents)
     numpy.save(queries_file, queries)
-    places = [place for start in range(0, len(queries), 16) for place in nearest(queries[start : start + 16] @ documents.T)]
+    places = [place for start in range(0, len(queries), CHECKED) for place in nearest(queries[start : start + CHECKED] @ documents.T)]
     return {"documents": len(documents), "queries": len(queries), "dim": documents.shape[1], "places": places}
 
 
@@ -237,7 +239,8 @@ def nearest(scores):
     import numpy
 
     for row in scores:
-        some = numpy.sort(numpy.argpartition(row, -HITS)[-HITS:])
+        count = min(HITS, len(row))
+        some = numpy.sort(numpy.argpartition(row, -count)[-count:])
         yield some[numpy.argsort(-row[some], kind="stable")].tolist()
 
 

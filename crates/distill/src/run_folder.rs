@@ -148,7 +148,7 @@ impl RunFolder {
     }
 }
 
-/// What was started otherwise, a phrase each; of a recipe the knobs.
+/// What was started otherwise, a phrase each.
 fn differences(
     earlier: &serde_json::Map<String, Value>,
     now: &serde_json::Map<String, Value>,
@@ -156,20 +156,15 @@ fn differences(
     let mut found = Vec::new();
     for (name, value) in earlier {
         let now = now.get(name).unwrap_or(&Value::Null);
-        if let (RECIPE, Some(knobs), Some(now)) = (&**name, knobs(value), knobs(now)) {
-            for (name, value) in &knobs {
-                compare(name, value, now.get(name).unwrap_or(&Value::Null), &mut found);
-            }
-        } else {
-            compare(name, value, now, &mut found);
-        }
+        compare(name, &by_knobs(name, value), &by_knobs(name, now), &mut found);
     }
     found
 }
 
-/// A recipe by its knobs, unless it is none.
-fn knobs(recipe: &Value) -> Option<serde_json::Map<String, Value>> {
-    toml::from_str(recipe.as_str()?).ok()
+/// A recipe's text as the table it is; everything else as it stands.
+fn by_knobs(name: &str, value: &Value) -> Value {
+    let text = value.as_str().filter(|_| name == RECIPE);
+    text.and_then(|text| toml::from_str(text).ok()).unwrap_or_else(|| value.clone())
 }
 
 /// Puts down where two values differ, down to the parts of objects.
@@ -262,10 +257,9 @@ mod tests {
         RunFolder::open(&output, false, false).unwrap().bind(&binding(&recipe)).unwrap();
         let refused = RunFolder::open(&output, true, false).unwrap().bind(&binding(&other));
         let refused = refused.unwrap_err().to_string();
-        assert!(
-            refused
-                .contains("its epochs was 1, this command has 2; its schedule.learning_rate was ")
-        );
+        assert!(refused.contains(
+            "its recipe.epochs was 1, this command has 2; its recipe.schedule.learning_rate was "
+        ));
         assert!(!refused.contains("batch_size"), "{refused}");
     }
 

@@ -259,7 +259,7 @@ fn a_run_that_is_done_is_not_repeated_and_another_recipe_is_refused() {
     settings.resume = true;
     assert_eq!(run(&settings, &Silent).unwrap().to_string(), first.to_string());
     settings.recipe.set("batch_size", "16").unwrap();
-    assert!(run(&settings, &Silent).unwrap_err().to_string().contains("its batch_size was"));
+    assert!(run(&settings, &Silent).unwrap_err().to_string().contains("its recipe.batch_size was"));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! `Vectors of a teacher and a student ─sizes─> forms in memory ─rounds─> times`, `─rankings─> MRR, nDCG, recall`
 //!
 //! The teacher's vectors are searched as floats; the student's as floats, in 8 bits, and by their signs with the best scored again
-//! in 8 bits, with the shortlists of a store's modes; the best in 8 bits are scored again by floats. All forms take turns in every round, in reverse order in every
-//! second one. Sizes beyond the real vectors are filled by [`ladder`].
+//! in 8 bits, with the shortlists of a store's modes; the best in 8 bits are scored again by floats. All forms take turns in
+//! every round, in reverse order in every second one. Sizes beyond the real vectors are filled by [`ladder`].
 //!
 //! # Source
 //! Semantic retrieval with compressed sentence vectors: <https://arxiv.org/abs/2203.07687>.

@@ -42,11 +42,11 @@ pub enum Exactness {
     /// What comparing with every vector finds. Reads the vectors in 8 bits and looks up all that could be among the
     /// best, going by a bound on what rounding to 8 bits cost.
     Exact,
-    /// Of the best ten, less than one in a hundred is missed. Reads one bit a number, then compares the best thousand in 8 bits, or
-    /// the best of each two thousand where that is more.
+    /// Of the best ten, less than one in a hundred is missed (up to four million sentences, 128 numbers). Reads one bit a number, then
+    /// compares the best thousand in 8 bits, or one row in two thousand where that is more.
     #[default]
     High,
-    /// The same with two hundred, or of each ten thousand: three to six in a hundred are missed.
+    /// The same with two hundred, or one row in ten thousand: three to six in a hundred are missed.
     Fast,
 }
 
@@ -108,14 +108,12 @@ impl Exactness {
     /// How many of so many `rows`, those whose signs are nearest to a query, are compared in 8 bits where `limit` hits are wanted;
     /// `None` where all rows are.
     pub fn shortlist(self, limit: usize, rows: usize) -> Option<usize> {
-        let longest = |few: usize, of_each_hit, of_rows| {
-            Some(few.max(limit.saturating_mul(of_each_hit)).max(rows / of_rows))
+        let (least, for_each_hit, one_in) = match self {
+            Self::Exact => return None,
+            Self::High => (1000, 50, 2_000),
+            Self::Fast => (200, 10, 10_000),
         };
-        match self {
-            Self::Exact => None,
-            Self::High => longest(1000, 50, 2_000),
-            Self::Fast => longest(200, 10, 10_000),
-        }
+        Some(least.max(limit.saturating_mul(for_each_hit)).max(rows / one_in))
     }
 }
 

@@ -21,5 +21,5 @@ mod top_k;
 pub use columns::Activation;
 pub use dot::{dot, dots, dots_at};
 pub use level::{Level, UnusableLevel};
-pub use lines::{Lines, Plain};
+pub use lines::Lines;
 pub use top_k::{Scored, TopK};

@@ -15,17 +15,12 @@ const LINE: usize = 64;
 pub(crate) struct Aligned<T>(pub(crate) T);
 
 /// Types of which any bits are a value and that fill a line without a rest.
-pub trait Plain: Copy + sealed::Sealed {}
+///
+/// Public in a private module: others can use these types and cannot add to them.
+pub trait Plain: Copy {}
 impl Plain for u64 {}
 impl Plain for u32 {}
 impl Plain for i8 {}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for u64 {}
-    impl Sealed for u32 {}
-    impl Sealed for i8 {}
-}
 
 /// A slice that begins with a cache line; all zeros where nothing else was written.
 #[derive(Clone, Debug)]

@@ -13,11 +13,13 @@ pub(crate) fn prefetch<T>(at: *const T, bytes: usize) {
     let _ = (at, bytes);
 }
 
+/// Bytes between what is read and what is asked for.
+pub(crate) const AHEAD: usize = 4096;
+
 /// Asks for what will be read some way behind `count` elements that are read now, in a pass over memory: the memory's own
 /// foresight ends with every page, and pages are soon through.
 #[inline(always)]
 pub(crate) fn ahead<T>(elements: &[T], at: usize, count: usize) {
-    const AHEAD: usize = 4096;
     let next = elements.as_ptr().wrapping_add(at).wrapping_byte_add(AHEAD);
     prefetch(next, count * size_of::<T>());
 }

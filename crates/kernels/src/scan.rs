@@ -33,7 +33,7 @@ pub use bytes::{ByteQuery, ByteRows, MOST_NUMBERS, encode_bytes};
 pub use floats::{FloatQuery, FloatRows};
 pub use rotation::Rotation;
 
-use crate::prefetch::{ahead, prefetch};
+use crate::prefetch::{AHEAD, ahead, prefetch};
 use crate::{Level, TopK};
 
 /// Where rows of one kind lie.
@@ -199,11 +199,10 @@ pub fn scan_many<Q: Query>(
 
 /// Asks for the rows that a scan of these reads first, for whoever is about to scan others that end elsewhere: within rows
 /// that lie side by side a scan asks ahead by itself.
-pub fn expect<R: Rows>(rows: R) {
-    const BYTES: usize = 4096;
+pub fn prefetch_beginning<R: Rows>(rows: R) {
     const LINE: usize = 64;
     let stride = rows.stride().max(1);
-    let soon = rows.len().min(BYTES.div_ceil(stride));
+    let soon = rows.len().min(AHEAD.div_ceil(stride));
     (0..soon).step_by((LINE / stride).max(1)).for_each(|row| rows.prefetch(row));
 }
 

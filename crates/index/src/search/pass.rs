@@ -1,7 +1,7 @@
 //! One pass over all codes of a kind, on all threads.
 
 use hpd_files::interrupt;
-use hpd_kernels::scan::{Query, Selection, expect, scan_many};
+use hpd_kernels::scan::{Query, Selection, prefetch_beginning, scan_many};
 use hpd_kernels::{Level, Scored, TopK};
 use rayon::prelude::*;
 
@@ -91,7 +91,7 @@ impl<'a> Pass<'a> {
             let part = rows(self.codes.block(block, half)?);
             // Signs are through in a microsecond a block. Bytes, which take eight times as long, are only held up by it.
             if matches!(half, Half::Coarse) && block + 1 < blocks {
-                expect(rows(self.codes.block(block + 1, half)?));
+                prefetch_beginning(rows(self.codes.block(block + 1, half)?));
             }
             scan_many(Level::best(), queries, part, self.selection(block), &mut best);
             Ok::<_, Damaged>(best)
