@@ -3,6 +3,8 @@
 
     python bench/train_peers.py --hpd target/release/hpd --model TEACHER --texts FILE… --output results.json
 
+With --device cuda both are on a graphics card; hpd must have been built with `--features cuda`.
+
 See README.md beside this file for what each time holds and why it is fair.
 """
 
@@ -45,7 +47,7 @@ def main():
     write_texts(arguments)
     results = {
         "started": now(), "command": sys.argv, "cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(),
-        "python": platform.python_version(), "versions": versions(arguments.hpd, PACKAGES), "batch_size": arguments.batch_size,
+        "python": platform.python_version(), "versions": versions(arguments.hpd, PACKAGES), "device": device_name(arguments.device), "batch_size": arguments.batch_size,
         "steps": arguments.steps, "warm_up": arguments.warm_up, "load_before": os.getloadavg(), "tables": [],
     }
     for threads in arguments.threads:
@@ -73,6 +75,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--words", type=lambda text: text.split(","), default=["lazy", "dense"],
                         help="which rows of the word table move in a step: those of the batch (lazy), all (dense), or both, one table each")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where both train")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", type=Path, help="keeps texts, teacher vectors and the last students here")
     parser.add_argument("--output", type=Path, help="JSON with all that was measured")
@@ -152,7 +155,7 @@ def hpd_sample(arguments, threads, words, precision):
     output = arguments.work / f"student.{precision}"
     call = [arguments.hpd, "--threads", str(threads), "--quiet", "distill", "--teacher", arguments.model, "--sentences", arguments.work / "texts.txt",
             "--teacher-cache", arguments.work / "teacher", "--output", output, "--overwrite", "--held-back", "0", "--layers", str(arguments.layers),
-            "--batch-size", str(arguments.batch_size), "--seed", str(arguments.seed), "--epochs", "1", "--recipe", "hpd"]
+            "--device", arguments.device, "--batch-size", str(arguments.batch_size), "--seed", str(arguments.seed), "--epochs", "1", "--recipe", "hpd"]
     for setting in ["order=length_buckets", f"arithmetic={ARITHMETIC[precision]}", f"optimizer.lazy_embeddings={str(words == 'lazy').lower()}"]:
         call += ["--set", setting]
     subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
@@ -169,15 +172,16 @@ def torch_sample(arguments, threads, words, precision):
     import torch
 
     torch.set_num_threads(threads)
+    device = torch.device(arguments.device)
     run = Path(f"{arguments.work / 'student.f32'}.run")
     recipe = tomllib.loads((run / "recipe.toml").read_text())
     lesson = Lesson(arguments, run, recipe)
-    student = Student(arguments.model, json.loads((run / "run.json").read_text())["binding"]["start"]["layers"], lesson.components)
+    student = Student(arguments.model, json.loads((run / "run.json").read_text())["binding"]["start"]["layers"], lesson.components).to(device)
     optimizer = Optimizer(student, recipe, words, len(lesson.batches))
 
     def loss_on(rows):
-        ids, mask, target, teacher = lesson.batch(rows)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        ids, mask, target, teacher = (part.to(device) for part in lesson.batch(rows))
+        with torch.autocast(arguments.device, torch.bfloat16, enabled=precision == "bf16"):
             output = student(ids, mask)
         return loss_of(output.float(), target, teacher, recipe["loss"])
 
@@ -275,7 +279,7 @@ def loss_of(output, target, teacher, weights):
     import torch
     from torch.nn.functional import kl_div, log_softmax, normalize
 
-    output, itself = normalize(output), torch.eye(len(output)) * -1e4
+    output, itself = normalize(output), torch.eye(len(output), device=output.device) * -1e4
 
     def neighbours(x):
         return log_softmax(x @ x.T / weights["temperature"] + itself, dim=1)
@@ -327,13 +331,19 @@ class Optimizer:
         return schedule["learning_rate"] * (self.steps - step) / max(1, self.steps - warm_up)
 
 
+def device_name(device):
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" else cpu_name()
+
+
 # ---- The table ----
 
 
 def measure(arguments, threads, words):
     """All contenders take turns for so many rounds, in reverse order in every second one."""
     field = {f"hpd {p}": (hpd_sample, p) for p in ("f32", "bf16")} | {f"PyTorch {p}": (torch_process, p) for p in ("f32", "bf16")}
-    if not peers.has_bf16():
+    if arguments.device == "cpu" and not peers.has_bf16():
         print("  this processor has no bf16 products: both sides only round to it", file=sys.stderr)
     hpd_sample(arguments, threads, words, "f32")  # The teacher's vectors and the start, which PyTorch reads too.
     samples = {name: [] for name in field}

@@ -31,8 +31,8 @@ pub(crate) struct Arguments {
     /// one, negative; for --recipe supervised. Several may follow
     #[arg(long, value_name = "FILE", num_args = 1..)]
     triplets: Vec<PathBuf>,
-    /// Use the projection of an earlier run of the same teacher instead of fitting one: students with the same
-    /// projection share one space
+    /// Use the projection of an earlier run of the same teacher, and its centring, instead of fitting one: students
+    /// with the same projection share one space
     #[arg(long, value_name = "STUDENT.run")]
     projection: Option<PathBuf>,
     /// Folder for the student; working files go to `OUTPUT.run`
@@ -234,6 +234,9 @@ impl Arguments {
             if let Some(value) = value {
                 recipe.set(key, &value)?;
             }
+        }
+        if let Some(run) = &self.projection {
+            recipe.follow_projection(run)?;
         }
         Ok(recipe)
     }

@@ -51,6 +51,7 @@ fn main() -> Result<()> {
         sentences: texts.len(),
         triplets: &[],
         teacher_dim: vectors.dim,
+        centred: &|teacher| teacher,
         project: &|teacher: Tensor<2>| {
             let rows = teacher.dims()[0];
             teacher.slice([0..rows, 0..recipe.dim])

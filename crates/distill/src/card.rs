@@ -78,7 +78,7 @@ pub enum StudentBody {
 }
 
 /// How the targets were made of the teacher's vectors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum ProjectionFacts {
     /// By principal components.
     Pca {
@@ -87,6 +87,15 @@ pub enum ProjectionFacts {
         /// Part of the variance that the kept components explain, 0 to 1.
         explained_variance: f64,
         /// Whether the mean is subtracted before the components are applied.
+        centred: bool,
+    },
+    /// By a matrix that started as principal components and was trained to keep neighbours.
+    Neighbours {
+        /// Vectors that the PCA was fitted on.
+        rows: usize,
+        /// Shorter vectors that were trained along.
+        prefixes: Vec<usize>,
+        /// Whether the mean is subtracted before the matrix is applied.
         centred: bool,
     },
     /// By a network that was trained for it.
@@ -338,13 +347,24 @@ impl StudentBody {
 
 impl fmt::Display for ProjectionFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Pca { rows, explained_variance, centred } => write!(
+        let subtracted = |centred| if centred { "subtracted" } else { "not subtracted" };
+        match self {
+            &Self::Pca { rows, explained_variance, centred } => write!(
                 f,
                 "projected by a PCA fitted on {rows} of them, which keeps {:.2} % of the variance; the mean is {}",
                 explained_variance * 100.0,
-                if centred { "subtracted" } else { "not subtracted" },
+                subtracted(centred),
             ),
+            Self::Neighbours { rows, prefixes, centred } => {
+                let and = |prefix: &usize| format!(" and their first {prefix} numbers");
+                let prefixes: String = prefixes.iter().map(and).collect();
+                write!(
+                    f,
+                    "projected by a matrix that was a PCA fitted on {rows} of them and then trained so that vectors{prefixes} \
+                     keep their neighbours; the mean is {}",
+                    subtracted(*centred),
+                )
+            }
             Self::Mcr2 { rows, steps, clusters } => write!(
                 f,
                 "mapped by a network of three layers that was trained on {rows} of them by maximal coding rate \

@@ -77,7 +77,12 @@ fn first_difference<'a>(a: &'a str, b: &'a str) -> Option<(&'a str, &'a str)> {
 ///
 /// # Errors
 /// When the disk is full; the checkpoint before stands then.
-pub fn save(path: &Path, student: &Student, optimizer: &Optimizer, state: &RunState) -> Result<()> {
+pub fn save(
+    path: &Path,
+    student: &Student,
+    optimizer: &mut Optimizer,
+    state: &RunState,
+) -> Result<()> {
     let mut tensors = student_tensors(student);
     for (name, moments) in optimizer.moments() {
         tensors.push(Numbers::flat(format!("first.{name}"), &moments.first));
@@ -295,8 +300,8 @@ mod tests {
         let student = student();
         let moments = Moments { first: vec![0.5; 32], second: vec![0.25; 32] };
         let moments = BTreeMap::from([("head".to_owned(), moments)]);
-        let optimizer = Optimizer::resumed(recipe.optimizer, 1, moments);
-        save(&path, &student, &optimizer, &state).unwrap();
+        let mut optimizer = Optimizer::resumed(recipe.optimizer, 1, moments);
+        save(&path, &student, &mut optimizer, &state).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let header = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
         let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };

@@ -18,6 +18,7 @@ pub mod inspection;
 pub mod loss;
 pub mod mcr2;
 pub mod metrics;
+pub mod neighbours;
 pub mod optimizer;
 pub mod overlap;
 pub mod plan;

@@ -1,13 +1,15 @@
 //! AdamW over the student's parameters, with the gradient's length cut over all of them together.
 //!
 //! burn clips each parameter by itself and takes a dozen passes over every tensor a step; here the norm is global,
-//! as in PyTorch's `clip_grad_norm_`, and a step is one pass ([`hpd_kernels::rows::adamw`]) on the host. On the CPU
-//! tensors give up and take back their buffers without a copy; a graphics card is asked for gradients and given the
-//! weights once a step.
+//! as in PyTorch's `clip_grad_norm_`, and a step is one pass ([`hpd_kernels::rows::adamw`]) on the host, where
+//! tensors give up and take back their buffers without a copy. On a graphics card everything but the word embeddings
+//! stays there ([`on_device`]).
 //!
 //! Word embeddings. With `lazy_embeddings`, rows outside the batch are untouched: their moments decay only when
 //! the word comes up again, and there is no decay of weights. Otherwise every row moves every step, as PyTorch's
 //! dense AdamW moves them, without a dense gradient ever being made.
+
+mod on_device;
 
 use std::collections::BTreeMap;
 
@@ -18,8 +20,10 @@ use hpd_kernels::Level;
 use hpd_kernels::rows::{self, AdamW};
 use rayon::prelude::*;
 
+use crate::fused::is_cpu;
 use crate::recipe::OptimizerRecipe;
 use crate::student::{Body, PackedBatch, Student, numbers};
+use on_device::{DeviceGradients, DeviceMoments};
 
 /// Numbers a thread works through before it looks for more.
 const PIECE: usize = 1 << 16;
@@ -49,18 +53,14 @@ pub struct Optimizer {
     /// Steps taken.
     steps: u64,
     moments: BTreeMap<String, Moments>,
-}
-
-/// The gradients of one step: of the body by parameter name, and of the batch's word rows.
-struct StepGradients {
-    body: BTreeMap<String, Vec<f32>>,
-    words: Option<Vec<f32>>,
+    /// The body's, as long as it is trained on a graphics card; newer than what `moments` has of it.
+    on_device: Option<DeviceMoments>,
 }
 
 impl Optimizer {
     /// An optimiser that has seen nothing.
     pub fn new(recipe: OptimizerRecipe) -> Self {
-        Self { recipe, steps: 0, moments: BTreeMap::new() }
+        Self::resumed(recipe, 0, BTreeMap::new())
     }
 
     /// An optimiser as it was after `steps` steps.
@@ -69,11 +69,14 @@ impl Optimizer {
         steps: u64,
         moments: BTreeMap<String, Moments>,
     ) -> Self {
-        Self { recipe, steps, moments }
+        Self { recipe, steps, moments, on_device: None }
     }
 
     /// What it remembers of each tensor that ever had a gradient.
-    pub fn moments(&self) -> &BTreeMap<String, Moments> {
+    pub fn moments(&mut self) -> &BTreeMap<String, Moments> {
+        if let Some(on_device) = &self.on_device {
+            self.moments.extend(on_device.on_host());
+        }
         &self.moments
     }
 
@@ -89,22 +92,52 @@ impl Optimizer {
         mut gradients: Gradients,
         rate: f64,
     ) -> (Student, f64) {
-        let words = words.grad_remove(&mut gradients).map(numbers);
-        let gradients = StepGradients { body: by_name(&student.body, gradients), words };
-        let norm = gradients.norm();
-        if !norm.is_finite() {
+        let words = words.grad_remove(&mut gradients);
+        let words = words.map(|of_rows| student.word_gradient(batch, of_rows));
+        let of_words = words.as_deref().map_or(0.0, sum_of_squares);
+        if is_cpu(&student.device()) {
+            let gradients = by_name(&student.body, gradients);
+            // Summed in the order of their names.
+            let of_body: f64 = gradients.values().map(|gradient| sum_of_squares(gradient)).sum();
+            let norm = (of_body + of_words).sqrt();
+            let Some(scale) = self.begin(norm) else { return (student, norm) };
+            let mut step = Step { optimizer: self, gradients, rate, scale, path: Vec::new() };
+            student.body = student.body.map(&mut step);
+            self.step_words(&mut student, batch, words.as_deref(), rate, scale);
             return (student, norm);
         }
-        self.steps += 1;
-        let clip = self.recipe.clip_norm;
-        let scale = if clip > 0.0 { (clip / norm).min(1.0) } else { 1.0 };
-        if let Some(gradient) = &gradients.words {
-            self.step_words(&mut student, batch, gradient, rate, scale);
-        }
-        let gradients = gradients.body;
-        let mut step = Step { optimizer: self, gradients, rate, scale, path: Vec::new() };
-        student.body = student.body.map(&mut step);
+        let gradients = DeviceGradients::of(&student.body, gradients);
+        let norm = (gradients.sum_of_squares() + of_words).sqrt();
+        let Some(scale) = self.begin(norm) else { return (student, norm) };
+        self.step_on_device(&mut student, gradients, rate, scale);
+        self.step_words(&mut student, batch, words.as_deref(), rate, scale);
         (student, norm)
+    }
+
+    /// Counts a step of a gradient of length `norm` and says by what it is multiplied; `None` when it is not finite.
+    fn begin(&mut self, norm: f64) -> Option<f64> {
+        let clip = self.recipe.clip_norm;
+        norm.is_finite().then(|| {
+            self.steps += 1;
+            if clip > 0.0 { (clip / norm).min(1.0) } else { 1.0 }
+        })
+    }
+
+    fn step_on_device(
+        &mut self,
+        student: &mut Student,
+        gradients: DeviceGradients,
+        rate: f64,
+        scale: f64,
+    ) {
+        let step = self.numbers(rate, scale, true);
+        let moments = &self.moments;
+        let known = |name: &str| moments.get(name).cloned();
+        let decay_embeddings = self.recipe.decay_embeddings;
+        let on_device = self
+            .on_device
+            .get_or_insert_with(|| DeviceMoments::new(&gradients, decay_embeddings, known));
+        student.body = on_device.step(student.body.clone(), gradients, &step);
     }
 
     /// The numbers of this step for parameters that decay or do not.
@@ -128,10 +161,11 @@ impl Optimizer {
         &mut self,
         student: &mut Student,
         batch: &PackedBatch,
-        gradient: &[f32],
+        gradient: Option<&[f32]>,
         rate: f64,
         scale: f64,
     ) {
+        let Some(gradient) = gradient else { return };
         let width = student.config.hidden_size;
         let step = self.numbers(rate, scale, self.recipe.decay_embeddings);
         let count = student.words.len();
@@ -155,23 +189,17 @@ impl Optimizer {
     }
 }
 
-impl StepGradients {
-    /// Length over all parameters, summed in the order of their names.
-    fn norm(&self) -> f64 {
-        let squares = |numbers: &[f32]| -> f64 {
-            let parts: Vec<f64> = numbers
-                .par_chunks(PIECE)
-                .map(|piece| {
-                    let mut total = 0.0;
-                    rows::sum_of_squares(Level::best(), piece, &mut total);
-                    total
-                })
-                .collect();
-            parts.iter().sum()
-        };
-        let body: f64 = self.body.values().map(|gradient| squares(gradient)).sum();
-        (body + self.words.as_deref().map_or(0.0, squares)).sqrt()
-    }
+/// The square of a gradient's length.
+fn sum_of_squares(numbers: &[f32]) -> f64 {
+    let parts: Vec<f64> = numbers
+        .par_chunks(PIECE)
+        .map(|piece| {
+            let mut total = 0.0;
+            rows::sum_of_squares(Level::best(), piece, &mut total);
+            total
+        })
+        .collect();
+    parts.iter().sum()
 }
 
 /// Takes the gradients out of burn, by the parameters' names.
@@ -328,7 +356,7 @@ mod tests {
     #[test]
     fn every_parameter_receives_a_gradient_and_moves() {
         let before = student();
-        let (after, norm, optimizer) = step(&hpd(), before.clone(), &TEXTS, 1e-3);
+        let (after, norm, mut optimizer) = step(&hpd(), before.clone(), &TEXTS, 1e-3);
         assert!(norm > 0.0);
         let (before, after) = (before.tensors(), after.tensors());
         for (before, after) in before.iter().zip(&after) {
@@ -343,7 +371,7 @@ mod tests {
 
     #[test]
     fn moments_are_named_as_the_first_checkpoints_named_them() {
-        let (_, _, optimizer) = step(&hpd(), student(), &TEXTS, 1e-3);
+        let (_, _, mut optimizer) = step(&hpd(), student(), &TEXTS, 1e-3);
         let names: Vec<&str> = optimizer.moments().keys().map(String::as_str).collect();
         for name in ["head", "head_bias", "norm.beta", "norm.gamma", "positions", "types", "words"]
         {
@@ -357,7 +385,7 @@ mod tests {
         let mut recipe = hpd();
         // Without momentum's help the first moments are the gradient itself, scaled.
         (recipe.beta1, recipe.clip_norm) = (0.0, 0.01);
-        let (_, norm, optimizer) = step(&recipe, student(), &TEXTS, 0.0);
+        let (_, norm, mut optimizer) = step(&recipe, student(), &TEXTS, 0.0);
         let squares = |m: &Moments| m.first.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
         let cut = optimizer.moments().values().map(squares).sum::<f64>().sqrt();
         assert!(norm > 0.01 && (cut - 0.01).abs() < 1e-6, "{norm} {cut}");
@@ -404,8 +432,43 @@ mod tests {
     fn a_gradient_that_is_not_finite_moves_nothing() {
         let mut before = student();
         before.words[3 * 8] = f32::INFINITY;
-        let (after, norm, optimizer) = step(&hpd(), before.clone(), &TEXTS, 1e-2);
+        let (after, norm, mut optimizer) = step(&hpd(), before.clone(), &TEXTS, 1e-2);
         assert!(!norm.is_finite() && optimizer.moments().is_empty());
         assert_eq!(before.words, after.words);
+    }
+
+    #[test]
+    fn a_step_on_a_device_is_that_of_the_host() {
+        let gradients = |student: &Student, batch: &PackedBatch, target: f32| {
+            let words = student.word_rows(batch);
+            let output = student.forward(batch, words, &mut DropoutSites::none()).output;
+            (output - target).powi_scalar(2).sum().backward()
+        };
+        let batch = PackedBatch::new(TEXTS.iter().copied(), &student().config);
+        let [mut host, mut device] = [hpd(), hpd()].map(Optimizer::new);
+        let [mut on_host, mut on_device] = [student(), student()];
+        for target in [0.3, -0.2, 0.1] {
+            let (scale, rate) = (0.7, 1e-2);
+            host.steps += 1;
+            device.steps += 1;
+            let found = by_name(&on_host.body, gradients(&on_host, &batch, target));
+            let mut step =
+                Step { optimizer: &mut host, gradients: found, rate, scale, path: Vec::new() };
+            on_host.body = on_host.body.map(&mut step);
+            let found = gradients(&on_device, &batch, target);
+            let found = DeviceGradients::of(&on_device.body, found);
+            device.step_on_device(&mut on_device, found, rate, scale);
+        }
+        for (a, b) in on_host.tensors().iter().zip(&on_device.tensors()) {
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() < 2e-4;
+            assert!(a.data.iter().zip(&b.data).all(near), "{}", a.name);
+        }
+        let (host, device) = (host.moments().clone(), device.moments().clone());
+        assert_eq!(host.keys().collect::<Vec<_>>(), device.keys().collect::<Vec<_>>());
+        for (name, moments) in &host {
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4 * (1.0 + a.abs());
+            assert!(moments.first.iter().zip(&device[name].first).all(near), "{name}");
+            assert!(moments.second.iter().zip(&device[name].second).all(near), "{name}");
+        }
     }
 }

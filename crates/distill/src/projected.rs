@@ -26,12 +26,14 @@ use crate::teacher;
 pub fn export(model: &Path, run: &Path, output: &Path, replace: bool) -> Result<Conversion> {
     let recipe_path = run.join("recipe.toml");
     let recipe = Recipe::load(&recipe_path.display().to_string())?;
-    let Projection::Pca(pca, center) = Projection::load(run, &recipe)? else {
+    let (Projection::Pca(pca, center) | Projection::Neighbours(pca, center)) =
+        Projection::load(run, &recipe)?
+    else {
         return Err(Error::input(format!(
             "the run in `{}` maps its teacher's vectors by an MCR² map, which no model folder can hold",
             run.display()
         ))
-        .hint("only runs with `projection.kind` pca have a projected teacher"));
+        .hint("only runs with `projection.kind` pca or neighbours have a projected teacher"));
     };
     check_teacher(&Model::open(model)?, &pca, run)?;
     let (components, mean) = (pca.components(), pca.mean());

@@ -2,7 +2,8 @@
 //!
 //! A recipe is TOML one can diff. Presets are files in `recipes/`, and no default hides in code: a file or a flag
 //! changes single knobs of a preset (`base = "hpd2022"` chooses which, `hpd` unless said). The resolved recipe is
-//! stored with every run. A knob that comes later must do nothing in `hpd`: that is what runs from before it have.
+//! stored with every run. A knob that comes later must do nothing in `hpd`, or what a run from before it means has to be said
+//! in [`Recipe::from_toml`].
 
 use std::path::Path;
 
@@ -32,8 +33,9 @@ pub struct Recipe {
     pub dim: usize,
     /// Whether student vectors have length 1, in training and in the exported folder (true, false).
     pub normalize: bool,
-    /// What is taken from the teacher's vectors before projecting them (`none`, `none`): the released code fits
-    /// PCA on centred vectors and applies it to uncentred ones, which keeps inner products; the paper centres.
+    /// What is taken from the teacher's vectors before projecting them (`mean`, `none`): the released code fits
+    /// PCA on centred vectors and applies it to uncentred ones, which keeps inner products; the paper centres. With `mean`
+    /// a student's neighbours are those of the centred teacher too.
     pub center: Center,
     /// Teacher vectors the projection is fitted on, drawn at random (40000, 40000); all if there are fewer.
     pub pca_rows: usize,
@@ -140,19 +142,31 @@ pub enum SelectBy {
     Latest,
 }
 
-/// How the teacher's vectors become targets. All knobs but the first are of [`ProjectionKind::Mcr2`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the teacher's vectors become targets. All knobs but the first are of [`ProjectionKind::Mcr2`] and
+/// [`ProjectionKind::Neighbours`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectionRecipe {
-    /// By what (`pca`, `pca`).
+    /// By what (`neighbours`, `pca`).
     pub kind: ProjectionKind,
-    /// Clusters that vectors are divided into while the map is trained (-, -). The released code has 8192; what they
+    /// Prefixes of the vector that keep neighbours by themselves in [`ProjectionKind::Neighbours`], as far as they are
+    /// shorter than it (32 and 64, -).
+    pub prefixes: Vec<usize>,
+    /// Clusters that vectors are divided into while an MCR² map is trained (-, -). The released code has 8192; what they
     /// cost grows in proportion.
     pub clusters: usize,
-    /// Steps of that training (-, -).
+    /// Steps of its training at most (1500, -); over few vectors a matrix is trained for as many as see each of them twenty
+    /// times.
     pub steps: usize,
-    /// Vectors in such a step (-, -).
+    /// Vectors in such a step (512, -).
     pub batch_size: usize,
+}
+
+impl ProjectionRecipe {
+    /// The prefixes of a vector of `dim` numbers.
+    pub fn prefixes(&self, dim: usize) -> impl Iterator<Item = usize> + '_ {
+        self.prefixes.iter().copied().filter(move |&prefix| prefix < dim)
+    }
 }
 
 /// What makes targets of the teacher's vectors.
@@ -161,6 +175,9 @@ pub struct ProjectionRecipe {
 pub enum ProjectionKind {
     /// Principal components.
     Pca,
+    /// A matrix that starts as the principal components and is trained until vectors keep the neighbours they had, at
+    /// full length and cut to its prefixes.
+    Neighbours,
     /// A small network, trained by maximal coding rate reduction.
     Mcr2,
 }
@@ -288,6 +305,11 @@ impl Recipe {
     /// As [`Recipe::load`].
     pub fn from_toml(text: &str) -> Result<Self> {
         let mut changes = parse("recipe", text)?;
+        if is_resolved(&changes) && !changes.contains_key("projection") {
+            // Written when there was but one, that of the paper.
+            let paper = parse("hpd2022", preset("hpd2022").unwrap_or_default())?;
+            changes.extend(paper.into_iter().filter(|(knob, _)| knob == "projection"));
+        }
         let base = match changes.remove("base") {
             None => "hpd".to_owned(),
             Some(Value::String(name)) => name,
@@ -319,6 +341,21 @@ impl Recipe {
         let mut table = self.to_table()?;
         merge(&mut table, changes, "")?;
         *self = from_table(table)?;
+        Ok(())
+    }
+
+    /// Takes kind of projection and centring from the recipe of the run whose projection is used: other values would misread
+    /// it. A path that is no run's folder changes nothing.
+    ///
+    /// # Errors
+    /// When that recipe cannot be read.
+    pub fn follow_projection(&mut self, run: &Path) -> Result<()> {
+        let path = run.join("recipe.toml");
+        if path.is_file() {
+            let of_run = Self::load(&path.display().to_string())?;
+            self.projection.kind = of_run.projection.kind;
+            self.center = of_run.center;
+        }
         Ok(())
     }
 
@@ -382,7 +419,11 @@ impl Recipe {
     }
 
     fn validate_projection(&self) -> Result<()> {
-        let ProjectionRecipe { kind, clusters, steps, batch_size } = self.projection;
+        let &ProjectionRecipe { kind, clusters, steps, batch_size, ref prefixes } =
+            &self.projection;
+        for &prefix in prefixes {
+            require(prefix > 0, "projection.prefixes", "0", "at least 1")?;
+        }
         for (name, value) in [
             ("projection.clusters", clusters),
             ("projection.steps", steps),
@@ -390,11 +431,11 @@ impl Recipe {
         ] {
             require(value > 0, name, &value.to_string(), "at least 1")?;
         }
-        let is_pca = kind == ProjectionKind::Pca;
+        let is_matrix = kind != ProjectionKind::Mcr2;
         let random = "random, because an MCR² map is no matrix";
-        require(is_pca || self.head.start != HeadStart::Pca, "head.start", "pca", random)?;
+        require(is_matrix || self.head.start != HeadStart::Pca, "head.start", "pca", random)?;
         let none = "none, because an MCR² map learns what to subtract";
-        require(is_pca || self.center == Center::None, "center", "mean", none)
+        require(is_matrix || self.center == Center::None, "center", "mean", none)
     }
 }
 
@@ -442,6 +483,12 @@ impl ScheduleRecipe {
         let found = self.warmup_ratio.to_string();
         require(!both, "schedule.warmup_ratio", &found, "0, because `warmup_steps` is given")
     }
+}
+
+/// Whether a recipe is one that a run kept, with the knobs there were, and not one that changes some.
+fn is_resolved(table: &Table) -> bool {
+    let knobs = ["dim", "center", "head", "loss", "optimizer", "schedule"];
+    !table.contains_key("base") && knobs.iter().all(|knob| table.contains_key(*knob))
 }
 
 fn preset(name: &str) -> Option<&'static str> {
@@ -635,5 +682,18 @@ mod tests {
         }
         assert!(recipe.set("dim", "many").unwrap_err().to_string().contains("expected"));
         assert_eq!(recipe, before);
+    }
+
+    #[test]
+    fn a_projection_brings_its_kind_and_its_centring() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recipe = Recipe::load("hpd").unwrap();
+        recipe.follow_projection(folder.path()).unwrap();
+        assert_eq!(recipe, Recipe::load("hpd").unwrap());
+        let mut earlier = recipe.clone();
+        (earlier.projection.kind, earlier.center) = (ProjectionKind::Pca, Center::None);
+        std::fs::write(folder.path().join("recipe.toml"), earlier.to_toml()).unwrap();
+        recipe.follow_projection(folder.path()).unwrap();
+        assert_eq!(recipe, earlier);
     }
 }

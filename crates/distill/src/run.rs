@@ -237,7 +237,8 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let folder = RunFolder::open(&settings.output, settings.resume, settings.overwrite)?;
     let sentences = settings.read_sentences(progress)?;
     let triplets = settings.read_triplets(progress)?;
-    let teacher = settings.teacher.open()?;
+    let device = settings.device.open()?;
+    let teacher = settings.teacher.open()?.on(&device)?;
     check_width(recipe, &teacher)?;
     let card = teacher.card(&sentences);
     let given = settings.projection.as_deref();
@@ -288,7 +289,6 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
         pair_tokens: start.tokenize_pairs(pairs.as_ref(), recipe)?,
         longest: start.tokenizer(recipe)?.max_tokens(),
     };
-    let device = settings.device.open()?;
     let student = start.student(recipe, &projection, &lesson.tokens, &device, progress)?;
     let judged = begin(settings, &teacher, &student, &lesson, &material, &folder, progress)?;
     let began = Instant::now();
@@ -442,6 +442,7 @@ fn train_student(
         sentences: sentences.len(),
         triplets: &triplets,
         teacher_dim: vectors.dim(),
+        centred: &*projection.centred(),
         project: &*projection.on_tensors(),
         epoch: &|epoch| sentences.epoch(epoch, recipe.seed),
         held_back: sentences.held_back(),

@@ -10,13 +10,13 @@
 //! of which a static student has `PackedBatch → word rows → mean over tokens → head → [sentences, dim]`.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use hpd_encoder::{EncoderConfig, Weights, tensor};
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result};
 use hpd_kernels::rows::Dropout;
 
-use crate::fused::{self, Packing};
+use crate::fused::{self, Packing, padded};
 use crate::random::Random;
 use crate::recipe::{Activation, Arithmetic, Recipe};
 
@@ -261,7 +261,8 @@ impl Student {
         tensors
     }
 
-    /// The rows of the word table that `batch` needs.
+    /// The rows of the word table that `batch` needs: one for each of its words, on another device than the CPU one for
+    /// each of its places.
     pub fn word_rows(&self, batch: &PackedBatch) -> Tensor<2> {
         let width = self.config.hidden_size;
         let mut numbers = Vec::with_capacity(batch.words.len() * width);
@@ -269,7 +270,29 @@ impl Student {
             numbers.extend_from_slice(&self.words[word as usize * width..][..width]);
         }
         let data = TensorData::new(numbers, [batch.words.len(), width]);
-        Tensor::from_data(data, &self.device())
+        let rows = Tensor::from_data(data, &self.device());
+        if !self.has_places() {
+            return rows;
+        }
+        let slots = batch.slots_of_places(&self.device());
+        let slots = slots.into_iter().map(|slot| slot.unwrap_or_default()).collect();
+        let rows = rows.inner();
+        let slots = padded::indices(slots, &rows.device());
+        Tensor::from_inner(rows.select(0, slots))
+    }
+
+    /// The gradient of each of the batch's words, row by row, from that of [`Student::word_rows`].
+    pub(crate) fn word_gradient(&self, batch: &PackedBatch, of_rows: Tensor<2>) -> Vec<f32> {
+        if !self.has_places() {
+            return numbers(of_rows);
+        }
+        let slots = batch.slots_of_places(&self.device());
+        numbers(padded::sum_rows(&of_rows, &slots, batch.words.len()))
+    }
+
+    /// Whether its rows are padded places and not tokens.
+    fn has_places(&self) -> bool {
+        !self.is_static() && !fused::is_cpu(&self.device())
     }
 
     /// The student's vectors of a batch and what came before them, differentiable in `words` (see
@@ -290,7 +313,8 @@ impl Student {
         let mut data = vec![0.0; texts.len() * dim];
         let mut by_length: Vec<usize> = (0..texts.len()).collect();
         by_length.sort_by_key(|&i| texts[i].len());
-        for chosen in by_length.chunks(64) {
+        let together = if fused::is_cpu(&self.device()) { 64 } else { 1024 };
+        for chosen in by_length.chunks(together) {
             let batch = PackedBatch::new(chosen.iter().map(|&i| texts[i]), &self.config);
             let words = self.word_rows(&batch).inner();
             let sites = &mut DropoutSites::none();
@@ -316,12 +340,16 @@ impl Student {
             let mean = batch.mean_of_words(&device);
             let pooled = mean.clone().matmul(words.clone()); // [sentences, hidden]
             let output = body.project(pooled.clone(), self.head);
-            return Passage { embedded: words, mean, pooled, output };
+            return Passage { embedded: words, averages: Averages::Words(mean), pooled, output };
         };
-        let words = words.select(0, batch.indices(&batch.slots, &device));
         let types = front.types.val().slice([0..1, 0..config.hidden_size]);
-        let places =
-            (front.positions.val() + types).select(0, batch.indices(&batch.positions, &device));
+        let places = front.positions.val() + types;
+        let (words, places) = if fused::is_cpu(&device) {
+            let row = |of: &[i32]| padded::indices(of.to_vec(), &device);
+            (words.select(0, row(&batch.slots)), places.select(0, row(&batch.positions)))
+        } else {
+            (words, batch.packing.padded(&device).positions(&places, config.first_position()))
+        };
         let epsilon = f64::from(config.layer_norm_eps);
         let embedded = sites.apply(front.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
         let mut x = embedded.clone();
@@ -329,10 +357,10 @@ impl Student {
         for layer in &body.layers {
             x = layer.forward(x, batch, common, sites);
         }
-        let mean = batch.mean_weights(&device);
-        let pooled = mean.clone().matmul(x); // [sentences, hidden]
+        let pooled = fused::mean(x, &batch.packing); // [sentences, hidden]
         let output = body.project(pooled.clone(), self.head);
-        Passage { embedded, mean, pooled, output }
+        let averages = Averages::Tokens(batch.packing.clone());
+        Passage { embedded, averages, pooled, output }
     }
 }
 
@@ -341,8 +369,8 @@ impl Student {
 pub struct Passage {
     /// What the first layer takes, `[tokens, hidden]`; of a static student the batch's words, `[words, hidden]`.
     embedded: Tensor<2>,
-    /// The matrix that takes the mean over each sentence's tokens, `[sentences, tokens]`.
-    mean: Tensor<2>,
+    /// How to take the mean of them over each sentence.
+    averages: Averages,
     /// The last layer's vectors, mean over each sentence's tokens, `[sentences, hidden]`.
     pub pooled: Tensor<2>,
     /// The student's vectors, `[sentences, dim]`.
@@ -352,15 +380,27 @@ pub struct Passage {
 impl Passage {
     /// The embeddings' mean over each sentence's tokens, `[sentences, hidden]`; computed when it is asked for.
     pub fn input(&self) -> Tensor<2> {
-        self.mean.clone().matmul(self.embedded.clone())
+        match &self.averages {
+            Averages::Tokens(packing) => fused::mean(self.embedded.clone(), packing),
+            Averages::Words(shares) => shares.clone().matmul(self.embedded.clone()),
+        }
     }
 
     /// A passage whose stations are known, a token a sentence.
     #[cfg(test)]
     pub(crate) fn of(input: Tensor<2>, pooled: Tensor<2>, output: Tensor<2>) -> Self {
-        let mean = Tensor::eye(input.dims()[0], &input.device());
-        Self { embedded: input, mean, pooled, output }
+        let packing = Packing::new(vec![1; input.dims()[0]]);
+        Self { embedded: input, averages: Averages::Tokens(packing), pooled, output }
     }
+}
+
+/// How the mean over a sentence is taken.
+#[derive(Clone, Debug)]
+enum Averages {
+    /// Of a row for each token.
+    Tokens(Packing),
+    /// Of a row for each of the batch's words, by their shares, `[sentences, words]`.
+    Words(Tensor<2>),
 }
 
 /// What all layers have in common.
@@ -635,8 +675,9 @@ impl PackedBatch {
         self.packing.tokens()
     }
 
-    fn indices(&self, numbers: &[i32], device: &Device) -> Tensor<1, Int> {
-        Tensor::from_data(TensorData::new(numbers.to_vec(), [numbers.len()]), device)
+    /// For each padded place on `device` its word's place among `words`.
+    fn slots_of_places(&self, device: &Device) -> Vec<Option<i32>> {
+        self.packing.padded(device).spread(&self.slots)
     }
 
     /// `[sentences, words]`: which share of a sentence's tokens each of the batch's words is. A sentence without
@@ -650,18 +691,6 @@ impl PackedBatch {
             self.slots[range].iter().for_each(|&slot| row[slot as usize] += share);
         }
         Tensor::from_data(TensorData::new(shares, [self.sentences(), self.words.len()]), device)
-    }
-
-    /// `[sentences, tokens]`: the matrix that takes the mean over each sentence's tokens.
-    fn mean_weights(&self, device: &Device) -> Tensor<2> {
-        let mut weights = vec![0.0; self.sentences() * self.tokens()];
-        for (row, range) in
-            weights.chunks_exact_mut(self.tokens().max(1)).zip(self.packing.ranges())
-        {
-            let share = 1.0 / range.len() as f32;
-            row[range].fill(share);
-        }
-        Tensor::from_data(TensorData::new(weights, [self.sentences(), self.tokens()]), device)
     }
 }
 

@@ -3,9 +3,12 @@
 //! Separate from the shards, which only keep vectors, and from training, which only reads them. Data passes
 //! `Sentences → Teacher::embed → shards → TeacherVectors`; a second run finds finished shards and goes on.
 
+mod on_device;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use hpd_encoder::{Arithmetic, EncodeOptions, Folder, Model, OpenOptions};
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Fingerprint, Progress, Result, interrupt};
@@ -14,9 +17,11 @@ use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::given::{GivenRows, GivenVectors};
 use crate::sentences::Sentences;
 use crate::shards::{TeacherCache, TeacherCard, TeacherVectors, first_unfit};
+use crate::student::Student;
 
-/// Sentences between two signs of life.
+/// Sentences between two signs of life; on a card more, so that each length finds company.
 const SLICE: usize = 512;
+const SLICE_ON_DEVICE: usize = 4096;
 
 /// Vectors of one sentence made today and at the start may differ by arithmetic, not by this much.
 const SAME_TEACHER_COSINE: f32 = 0.98;
@@ -63,6 +68,8 @@ pub struct ModelTeacher {
     name: String,
     model: Model,
     options: EncodeOptions,
+    /// Its layers on a graphics card, where there is one that can have them.
+    on_device: Option<Student>,
 }
 
 impl Teacher {
@@ -77,7 +84,19 @@ impl Teacher {
         options: EncodeOptions,
     ) -> Result<Self> {
         let model = Model::open_with(folder, opening)?;
-        Ok(Self::Model(Box::new(ModelTeacher { name: name.to_owned(), model, options })))
+        let name = name.to_owned();
+        Ok(Self::Model(Box::new(ModelTeacher { name, model, options, on_device: None })))
+    }
+
+    /// The same teacher, its layers on `device` if that is a graphics card and they can be there.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn on(mut self, device: &Device) -> Result<Self> {
+        if let Self::Model(teacher) = &mut self {
+            teacher.on_device = on_device::body(&teacher.model, device)?;
+        }
+        Ok(self)
     }
 
     /// Opens a file of vectors.
@@ -203,7 +222,7 @@ impl Teacher {
 
 impl ModelTeacher {
     fn card(&self) -> TeacherCard {
-        let Self { name, model, options } = self;
+        let Self { name, model, options, .. } = self;
         TeacherCard {
             prompt: Some(format!("{:?}", options.prompt)),
             max_seq_length: Some(model.max_seq_length()),
@@ -219,12 +238,19 @@ impl ModelTeacher {
     fn encode(&self, texts: &[&str], progress: &dyn Progress) -> Result<(Matrix, usize)> {
         let mut all = Matrix { data: Vec::new(), dim: 0 };
         let mut truncated = 0;
-        for slice in texts.chunks(SLICE) {
+        let slice = if self.on_device.is_some() { SLICE_ON_DEVICE } else { SLICE };
+        for slice in texts.chunks(slice) {
             interrupt::check("finished shards are kept")?;
-            let vectors = self.model.encode(slice, &self.options)?;
-            truncated += vectors.truncated;
-            all.dim = vectors.rows.dim;
-            all.data.extend(vectors.rows.data);
+            let (rows, too_long) = match &self.on_device {
+                Some(body) => on_device::encode(&self.model, body, slice)?,
+                None => {
+                    let vectors = self.model.encode(slice, &self.options)?;
+                    (vectors.rows, vectors.truncated)
+                }
+            };
+            truncated += too_long;
+            all.dim = rows.dim;
+            all.data.extend(rows.data);
             progress.advance(slice.len() as u64);
         }
         Ok((all, truncated))

@@ -43,7 +43,9 @@ pub struct TrainingData<'a> {
     pub triplets: &'a [Triplet],
     /// Numbers in the teacher's vectors.
     pub teacher_dim: usize,
-    /// Makes targets of the teacher's vectors: `[rows, teacher_dim]` to `[rows, dim]`.
+    /// Takes from the teacher's vectors what the recipe takes from them, `[rows, teacher_dim]`.
+    pub centred: &'a dyn Fn(Tensor<2>) -> Tensor<2>,
+    /// Makes targets of what is left: `[rows, teacher_dim]` to `[rows, dim]`.
     pub project: &'a dyn Fn(Tensor<2>) -> Tensor<2>,
     /// The sentences an epoch sees, in no particular order.
     pub epoch: &'a dyn Fn(usize) -> Vec<u32>,
@@ -192,7 +194,7 @@ pub fn train(
                 || is_last
                 || interrupt::requested()
             {
-                checkpoint::save(&last_path, &student, &optimizer, &state)?;
+                checkpoint::save(&last_path, &student, &mut optimizer, &state)?;
                 interrupt::check(&format!(
                     "step {} of {total} is in `{}`",
                     state.step,
@@ -299,7 +301,8 @@ impl TrainingData<'_> {
         topics::topics(self.sentences, recipe.seed, &target)
     }
 
-    /// Projected and full-width teacher vectors of `rows`: `[rows, dim]` and `[rows, teacher_dim]`.
+    /// Projected and full-width teacher vectors of `rows`, centred where the recipe centres: `[rows, dim]` and
+    /// `[rows, teacher_dim]`.
     fn targets(&self, recipe: &Recipe, rows: &[u32], device: &Device) -> (Tensor<2>, Tensor<2>) {
         let width = self.teacher_dim;
         let mut numbers = vec![0.0; rows.len() * width];
@@ -307,6 +310,7 @@ impl TrainingData<'_> {
             (self.teacher)(row as usize, vector);
         }
         let teacher = Tensor::from_data(TensorData::new(numbers, [rows.len(), width]), device);
+        let teacher = (self.centred)(teacher);
         let mut target = (self.project)(teacher.clone());
         if recipe.normalize {
             target = crate::student::normalize(target);

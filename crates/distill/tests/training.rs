@@ -64,6 +64,7 @@ impl Data {
             sentences: self.tokens.len(),
             triplets: &self.triplets,
             teacher_dim: TEACHER_DIM,
+            centred: &|teacher| teacher,
             project: &|teacher: Tensor<2>| {
                 let rows = teacher.dims()[0];
                 teacher.slice([0..rows, 0..8])

@@ -43,7 +43,7 @@ pub enum Center {
 /// Zhao et al., Findings of ACL 2022, Algorithm 1, from the covariance instead of the singular values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pca {
-    /// `[dimensions, width]`, row-major, orthonormal rows in order of variance.
+    /// `[dimensions, width]`, row-major; as fitted, orthonormal rows in order of variance.
     components: Vec<f64>,
     mean: Vec<f64>,
     explained_variance: Vec<f64>,
@@ -89,6 +89,18 @@ impl Pca {
             total_variance,
             origin: Origin { rows, ..Origin::default() },
         })
+    }
+
+    /// The same with other components, `[dimensions, width]`, that were made of these; the variances stay those of the
+    /// components it was fitted with.
+    ///
+    /// # Panics
+    /// When their number is another.
+    #[must_use]
+    pub fn with_components(mut self, components: &[f32]) -> Self {
+        assert_eq!(components.len(), self.components.len(), "as many numbers as before");
+        self.components = components.iter().map(|&number| f64::from(number)).collect();
+        self
     }
 
     /// Notes what it was fitted on.
