@@ -2,6 +2,9 @@
 """Makes a sentence-transformers folder of what on_a_card.py left, for `hpd distill --student` and everything else that takes folders.
 
     adopt.py OUT/minilm-3x128/student.safetensors --teacher all-MiniLM-L6-v2 --output minilm-3x128
+
+With --average FOLDER it is the mean of that and of another student cut from the same layers of the same teacher, whose own head is
+replaced by the projection (--projection RUN/pca.safetensors): both began as the same weights, and between them all is as good or better.
 """
 
 import argparse
@@ -19,10 +22,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("student", type=Path)
     parser.add_argument("--teacher", type=Path, required=True, help="its teacher's folder, for the tokenizer and the shape")
+    parser.add_argument("--average", type=Path, help="folder of another student, in floats")
+    parser.add_argument("--projection", type=Path, help="what becomes of its head")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     tensors = {name: tensor.astype("float32") for name, tensor in load_file(arguments.student).items()}
     head = tensors.pop("head.weight")
+    if arguments.average:
+        other = load_file(arguments.average / "model.safetensors")
+        tensors = {name: (tensor + other[name]) / 2 for name, tensor in tensors.items()}
+        head = (head + load_file(arguments.projection)["components"].astype("float32")) / 2
     layers = 1 + max(int(name.split(".")[2]) for name in tensors if name.startswith("encoder.layer."))
 
     output = arguments.output
