@@ -340,7 +340,12 @@ impl Student {
             let mean = batch.mean_of_words(&device);
             let pooled = mean.clone().matmul(words.clone()); // [sentences, hidden]
             let output = body.project(pooled.clone(), self.head);
-            return Passage { embedded: words, averages: Averages::Words(mean), pooled, output };
+            return Passage {
+                embedded: words,
+                averages: Averages::Words(Box::new(mean)),
+                pooled,
+                output,
+            };
         };
         let types = front.types.val().slice([0..1, 0..config.hidden_size]);
         let places = front.positions.val() + types;
@@ -382,7 +387,7 @@ impl Passage {
     pub fn input(&self) -> Tensor<2> {
         match &self.averages {
             Averages::Tokens(packing) => fused::mean(self.embedded.clone(), packing),
-            Averages::Words(shares) => shares.clone().matmul(self.embedded.clone()),
+            Averages::Words(shares) => shares.as_ref().clone().matmul(self.embedded.clone()),
         }
     }
 
@@ -400,7 +405,7 @@ enum Averages {
     /// Of a row for each token.
     Tokens(Packing),
     /// Of a row for each of the batch's words, by their shares, `[sentences, words]`.
-    Words(Tensor<2>),
+    Words(Box<Tensor<2>>),
 }
 
 /// What all layers have in common.

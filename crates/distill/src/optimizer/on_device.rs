@@ -184,7 +184,7 @@ impl ModuleMapper for Replace<'_> {
         };
         let (id, tensor, mapper) = param.consume();
         let end = self.start + size;
-        let part = self.from.clone().slice([self.start..end]).reshape(tensor.dims());
+        let part = self.from.clone().narrow(0, self.start, *size).reshape(tensor.dims());
         (self.next, self.start) = (self.next + 1, end);
         let moved = Tensor::from_inner(part).require_grad();
         Param::from_mapped_value(id, moved, mapper)
