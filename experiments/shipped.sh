@@ -10,9 +10,8 @@
 # with the same command.
 #
 # `static` is trained first: its run holds the projection that gives all three their space. A student with layers learns in three
-# stages: from books, documentation and commands, then from text of more kinds, both towards principal components, and last towards that projection.
-# Before its last stage `quality` is averaged with a student that on_a_card.py trained on a graphics card; without CARD, which names that student, it
-# goes on alone. Those in models/ began their second stage as they had been shipped after the first, in 8 bits.
+# stages: from books, documentation and commands, then from text of more kinds, both towards principal components, and last, shortly, with
+# that projection for its head and towards it. Those in models/ began their second stage as they had been shipped after the first, in 8 bits.
 set -eu
 
 hpd_distill() {
@@ -45,12 +44,11 @@ everything() { # FLAGS...
         "$TEXT/literature_standardebooks.txt.gz@0.2" "$WORDNET@0.15"
 }
 
-last() { # NAME START RATE HEAD
-    hpd_distill --student "$2" --projection "$OUTPUT/minilm-static-128.run" --recipe hpd --set head.start="$4" --set loss.relational=0.3 \
-        --learning-rate "$3" --output "$OUTPUT/last/$1" --sentences \
-        "$MADE/short_texts.txt.gz" "$TEXT/wikipedia_sentences.txt.gz@0.4" "$MADE/abstract_sentences.jsonl.gz@0.3" \
-        "$MADE/abstracts.jsonl.gz@0.3" "$MADE/passages.jsonl.gz@0.15" "$TEXT/trivia_opentriviaqa.txt.gz@0.3" "$TEXT/dialogue_sgd.txt.gz@0.05" \
-        "$TEXT/commands_intents.txt.gz@0.1" "$TEXT/textbooks_openstax_by.txt.gz@0.1" "$TEXT/medical_medquad.txt.gz@0.05"
+last() { # NAME RATE
+    hpd_distill --student "$OUTPUT/second/$1" --projection "$OUTPUT/minilm-static-128.run" --recipe hpd --set head.start=pca --set loss.relational=0.3 \
+        --learning-rate "$2" --output "$OUTPUT/last/$1" --sentences \
+        "$MADE/short_texts.txt.gz@0.2" "$TEXT/wikipedia_sentences.txt.gz@0.07" "$MADE/abstract_sentences.jsonl.gz@0.05" \
+        "$MADE/abstracts.jsonl.gz@0.05" "$MADE/passages.jsonl.gz@0.02" "$TEXT/trivia_opentriviaqa.txt.gz@0.05"
     round "$OUTPUT/last/$1"
 }
 
@@ -69,18 +67,12 @@ for student; do
         quality)
             distil minilm-3x128 --layers 3 --recipe hpd
             go_on minilm-3x128 3e-4
-            if [ -n "${CARD:-}" ]; then
-                [ -d "$OUTPUT/averaged" ] || "$(dirname "$0")/adopt.py" "$CARD" --teacher "$TEACHER" --average "$OUTPUT/second/minilm-3x128" \
-                    --projection "$OUTPUT/minilm-static-128.run/pca.safetensors" --output "$OUTPUT/averaged"
-                last minilm-3x128 "$OUTPUT/averaged" 4e-4 own
-            else
-                last minilm-3x128 "$OUTPUT/second/minilm-3x128" 4e-4 pca
-            fi
+            last minilm-3x128 1e-4
             ;;
         speed)
             distil minilm-1x128 --layers 1 --recipe hpd --epochs 2 --set loss.relational=0.3 --set schedule.learning_rate=1e-3
             go_on minilm-1x128 6e-4
-            last minilm-1x128 "$OUTPUT/second/minilm-1x128" 6e-4 pca
+            last minilm-1x128 2e-4
             ;;
         *) echo "error: there is no student \`$student\`, expected static, quality or speed" >&2; exit 2 ;;
     esac

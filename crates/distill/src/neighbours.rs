@@ -32,7 +32,7 @@ pub struct Examples<'a> {
     pub count: usize,
     /// Numbers in one.
     pub width: usize,
-    /// Copies vector i, with the mean taken away where the recipe takes it.
+    /// Copies vector i, the mean taken away.
     pub row: &'a dyn Fn(usize, &mut [f32]),
 }
 

@@ -249,7 +249,8 @@ impl Projection {
     }
 }
 
-/// The components of `pca`, trained to keep neighbours on as many of the teacher's vectors as the steps can see.
+/// The components of `pca`, trained to keep neighbours on as many of the teacher's vectors as the steps can see. As in fitting
+/// PCA, the mean is taken away here whatever is done with it later: no direction is spent on it.
 fn refined(
     recipe: &Recipe,
     pca: &Pca,
@@ -262,9 +263,7 @@ fn refined(
     let mean = pca.mean();
     let row = |i: usize, numbers: &mut [f32]| {
         vectors.copy_row(rows[i] as usize, numbers);
-        if recipe.center == Center::Mean {
-            numbers.iter_mut().zip(&mean).for_each(|(number, mean)| *number -= mean);
-        }
+        numbers.iter_mut().zip(&mean).for_each(|(number, mean)| *number -= mean);
     };
     let examples = Examples { count: rows.len(), width: vectors.dim(), row: &row };
     neighbours::refine(recipe, pca.components().data, &examples, progress)

@@ -33,7 +33,7 @@ pub struct Recipe {
     pub dim: usize,
     /// Whether student vectors have length 1, in training and in the exported folder (true, false).
     pub normalize: bool,
-    /// What is taken from the teacher's vectors before projecting them (`mean`, `none`): the released code fits
+    /// What is taken from the teacher's vectors before projecting them (`none`, `none`): the released code fits
     /// PCA on centred vectors and applies it to uncentred ones, which keeps inner products; the paper centres. With `mean`
     /// a student's neighbours are those of the centred teacher too.
     pub center: Center,
