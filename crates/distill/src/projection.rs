@@ -145,7 +145,7 @@ impl Projection {
     pub fn row(&self) -> String {
         let name = match self {
             Self::Pca(..) => "PCA",
-            Self::Neighbours(..) => "projection",
+            Self::Neighbours(..) => "matrix",
             Self::Mcr2(_) => "MCR²",
         };
         format!("teacher + {name}")

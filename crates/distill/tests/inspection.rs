@@ -59,7 +59,7 @@ fn a_run_that_is_done_tells_where_the_points_went() {
     assert_eq!(contents(&folder), before, "looking changed something");
 
     let names: Vec<&str> = found.rows.iter().map(|row| row.name.as_str()).collect();
-    assert_eq!(names, ["teacher", "teacher + projection", "student at start", "student now"]);
+    assert_eq!(names, ["teacher", "teacher + matrix", "student at start", "student now"]);
     let cosine = |row: usize| found.rows[row].held_back.unwrap().cosine.unwrap();
     let exported = scores.rows[2].held_back.unwrap().cosine.unwrap();
     assert!((cosine(3) - exported).abs() < 1e-5, "{} {exported}", cosine(3));
