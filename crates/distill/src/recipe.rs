@@ -60,8 +60,8 @@ pub struct Recipe {
     pub triplets_per_step: usize,
     /// Passes over the sentences (1, 5).
     pub epochs: usize,
-    /// In which numbers the layers multiply on the CPU (`bfloat16`, `float32`), forwards and backwards; everything
-    /// between the products, all sums and the weights themselves are f32 either way.
+    /// In which numbers the layers multiply (`bfloat16`, `float32`), forwards and backwards; a card that does not compute in
+    /// bfloat16 takes f32. Everything between the products, all sums and the weights themselves are f32 either way.
     pub arithmetic: Arithmetic,
     /// Where everything random comes from (1, 1).
     pub seed: u64,

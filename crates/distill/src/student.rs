@@ -30,7 +30,7 @@ pub struct Student {
     pub config: EncoderConfig,
     /// What happens behind the pooled vector.
     pub head: HeadShape,
-    /// In which numbers the layers multiply on the CPU.
+    /// In which numbers the layers multiply.
     pub arithmetic: Arithmetic,
     /// Word embeddings, `[vocab_size, hidden_size]`.
     pub words: Vec<f32>,
