@@ -13,7 +13,7 @@ mod on_device;
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor, TensorData};
 use hpd_kernels::Level;
@@ -202,12 +202,26 @@ fn sum_of_squares(numbers: &[f32]) -> f64 {
     parts.iter().sum()
 }
 
-/// Takes the gradients out of burn, by the parameters' names.
-fn by_name(body: &Body, gradients: Gradients) -> BTreeMap<String, Vec<f32>> {
+/// The gradient of one of a body's tensors.
+struct Gradient {
+    id: ParamId,
+    name: String,
+    /// End to end.
+    flat: Tensor<1>,
+}
+
+/// Takes the gradients out of burn, in the order of the visit; tensors without one are left out.
+fn gradients_of(body: &Body, gradients: Gradients) -> Vec<Gradient> {
     let gradients = GradientsParams::from_grads(gradients, body);
-    let mut collect = Collect { gradients, path: Vec::new(), found: BTreeMap::new() };
+    let mut collect = Collect { gradients, path: Vec::new(), found: Vec::new() };
     body.visit(&mut collect);
     collect.found
+}
+
+/// The same on the host, by the parameters' names.
+fn by_name(body: &Body, gradients: Gradients) -> BTreeMap<String, Vec<f32>> {
+    let gradients = gradients_of(body, gradients).into_iter();
+    gradients.map(|gradient| (gradient.name, numbers(gradient.flat))).collect()
 }
 
 /// A parameter's name: its path, without the group of what stands before the layers. Checkpoints were written before
@@ -221,7 +235,7 @@ fn name_of(path: &[String]) -> String {
 struct Collect {
     gradients: GradientsParams,
     path: Vec<String>,
-    found: BTreeMap<String, Vec<f32>>,
+    found: Vec<Gradient>,
 }
 
 impl ModuleVisitor for Collect {
@@ -235,7 +249,8 @@ impl ModuleVisitor for Collect {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            self.found.insert(name_of(&self.path), numbers(gradient));
+            let flat = gradient.reshape([-1]);
+            self.found.push(Gradient { id: param.id, name: name_of(&self.path), flat });
         }
     }
 }

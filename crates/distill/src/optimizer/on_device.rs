@@ -4,19 +4,25 @@
 //! instead of a dozen over each of fifty. Only the gradient's length comes to the host. Word embeddings are on the host in
 //! any case, and are moved there.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use hpd_kernels::rows::AdamW;
 
-use super::{Moments, decays, name_of};
+use super::{Moments, decays, gradients_of};
 use crate::student::{Body, numbers};
+
+/// One of the tensors that are laid end to end, in the order in which a body is visited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    id: ParamId,
+    name: String,
+    size: usize,
+}
 
 /// The moments of a body's tensors, end to end.
 #[derive(Clone, Debug)]
 pub(super) struct DeviceMoments {
-    /// Names and sizes of the tensors.
-    layout: Vec<(String, usize)>,
+    layout: Vec<Part>,
     /// 1 where a number decays, otherwise 0.
     decays: Tensor<1>,
     first: Tensor<1>,
@@ -25,19 +31,20 @@ pub(super) struct DeviceMoments {
 
 /// The gradients of a body on its device, end to end.
 pub(super) struct DeviceGradients {
-    layout: Vec<(String, usize)>,
+    layout: Vec<Part>,
     flat: Tensor<1>,
 }
 
 impl DeviceGradients {
     /// Takes them out of burn.
     pub(super) fn of(body: &Body, gradients: Gradients) -> Self {
-        let gradients = GradientsParams::from_grads(gradients, body);
-        let mut collect = Collect { gradients, path: Vec::new(), found: Vec::new() };
-        body.visit(&mut collect);
-        let layout = collect.found.iter().map(|(name, part)| (name.clone(), part.dims()[0]));
-        let layout = layout.collect();
-        let parts = collect.found.into_iter().map(|(_, part)| part).collect();
+        let (layout, parts) = gradients_of(body, gradients)
+            .into_iter()
+            .map(|gradient| {
+                let size = gradient.flat.dims()[0];
+                (Part { id: gradient.id, name: gradient.name, size }, gradient.flat)
+            })
+            .unzip();
         Self { layout, flat: Tensor::cat(parts, 0) }
     }
 
@@ -57,7 +64,7 @@ impl DeviceMoments {
         let device = gradients.flat.device();
         let count = gradients.flat.dims()[0];
         let [mut first, mut second, mut decaying] = [(); 3].map(|()| Vec::with_capacity(count));
-        for (name, size) in &gradients.layout {
+        for Part { name, size, .. } in &gradients.layout {
             let moments = known(name).unwrap_or_else(|| Moments::zeros(*size));
             first.extend(moments.first);
             second.extend(moments.second);
@@ -83,24 +90,17 @@ impl DeviceMoments {
         let pull = self.first.clone() / (root + factor(step.epsilon)) * factor(step.rate);
         let kept = self.decays.clone() * factor(step.decay - 1.0) + 1.0;
 
-        let mut parameters =
-            Parameters { layout: &self.layout, path: Vec::new(), found: Vec::new() };
+        let mut parameters = Parameters { layout: &self.layout, found: Vec::new() };
         body.visit(&mut parameters);
         let moved = Tensor::cat(parameters.found, 0) * kept - pull;
-        body.map(&mut Replace {
-            layout: &self.layout,
-            from: moved,
-            path: Vec::new(),
-            next: 0,
-            start: 0,
-        })
+        body.map(&mut Replace { layout: &self.layout, from: moved, start: 0 })
     }
 
     /// The moments by the tensors' names, on the host.
     pub(super) fn on_host(&self) -> impl Iterator<Item = (String, Moments)> {
         let (first, second) = (numbers(self.first.clone()), numbers(self.second.clone()));
         let mut start = 0;
-        self.layout.iter().map(move |(name, size)| {
+        self.layout.iter().map(move |Part { name, size, .. }| {
             let range = start..start + size;
             start += size;
             let part = |all: &[f32]| all[range.clone()].to_vec();
@@ -109,84 +109,36 @@ impl DeviceMoments {
     }
 }
 
-struct Collect {
-    gradients: GradientsParams,
-    path: Vec<String>,
-    found: Vec<(String, Tensor<1>)>,
-}
-
-impl ModuleVisitor for Collect {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            let count = gradient.dims().iter().product::<usize>();
-            self.found.push((name_of(&self.path), gradient.reshape([count])));
-        }
-    }
-}
-
-/// The parameters of `layout`, in its order, which is that of the visit.
+/// The parameters of `layout`, in its order.
 struct Parameters<'a> {
-    layout: &'a [(String, usize)],
-    path: Vec<String>,
+    layout: &'a [Part],
     found: Vec<Tensor<1>>,
 }
 
 impl ModuleVisitor for Parameters<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some((name, size)) = self.layout.get(self.found.len())
-            && *name == name_of(&self.path)
-        {
-            self.found.push(param.val().inner().reshape([*size]));
+        if self.layout.get(self.found.len()).is_some_and(|part| part.id == param.id) {
+            self.found.push(param.val().inner().reshape([-1]));
         }
     }
 }
 
-/// Gives each parameter of `layout` its part of `from`.
+/// Gives each parameter of `layout` its part of `from`, the next one `layout[0]` from `start` on.
 struct Replace<'a> {
-    layout: &'a [(String, usize)],
+    layout: &'a [Part],
     from: Tensor<1>,
-    path: Vec<String>,
-    /// Place in `layout`, and where its numbers start.
-    next: usize,
     start: usize,
 }
 
 impl ModuleMapper for Replace<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some((_, size)) =
-            self.layout.get(self.next).filter(|(name, _)| *name == name_of(&self.path))
-        else {
+        let [part, rest @ ..] = self.layout else { return param };
+        if part.id != param.id {
             return param;
-        };
+        }
         let (id, tensor, mapper) = param.consume();
-        let end = self.start + size;
-        let part = self.from.clone().narrow(0, self.start, *size).reshape(tensor.dims());
-        (self.next, self.start) = (self.next + 1, end);
-        let moved = Tensor::from_inner(part).require_grad();
-        Param::from_mapped_value(id, moved, mapper)
+        let moved = self.from.clone().narrow(0, self.start, part.size).reshape(tensor.dims());
+        (self.layout, self.start) = (rest, self.start + part.size);
+        Param::from_mapped_value(id, Tensor::from_inner(moved).require_grad(), mapper)
     }
 }

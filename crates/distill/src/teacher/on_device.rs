@@ -28,6 +28,12 @@ pub(super) fn body(model: &Model, device: &Device) -> Result<Option<Student>> {
     if is_cpu(device) || !same {
         return Ok(None);
     }
+    layers_of(model, device).map(Some)
+}
+
+/// All layers of `model`, and a head that changes nothing.
+fn layers_of(model: &Model, device: &Device) -> Result<Student> {
+    let folder = model.folder();
     let width = folder.config.hidden_size;
     let head = HeadShape {
         dim: width,
@@ -38,7 +44,7 @@ pub(super) fn body(model: &Model, device: &Device) -> Result<Option<Student>> {
     let mut itself = vec![0.0; width * width];
     (0..width).for_each(|i| itself[i * width + i] = 1.0);
     let layers: Vec<usize> = (0..folder.config.num_hidden_layers).collect();
-    Student::from_folder(&folder.transformer, &layers, head, Some(&itself), 0, device).map(Some)
+    Student::from_folder(&folder.transformer, &layers, head, Some(&itself), 0, device)
 }
 
 /// The vectors of `texts`, and how many of them were too long for `model`, whose body `body` is.
@@ -64,19 +70,7 @@ mod tests {
         assert!(body(&model, &Device::flex()).unwrap().is_none());
         // What a card computes with is generic; the CPU stands in for one.
         let texts = ["a man plays the guitar", "", "someone makes music and the dog barks"];
-        let layers: Vec<usize> = (0..model.folder().config.num_hidden_layers).collect();
-        let width = model.dim();
-        let mut itself = vec![0.0; width * width];
-        (0..width).for_each(|i| itself[i * width + i] = 1.0);
-        let head = HeadShape {
-            dim: width,
-            bias: false,
-            activation: Activation::Identity,
-            normalize: model.folder().normalizes(),
-        };
-        let path = &model.folder().transformer;
-        let device = Device::flex().autodiff();
-        let student = Student::from_folder(path, &layers, head, Some(&itself), 0, &device).unwrap();
+        let student = layers_of(&model, &Device::flex().autodiff()).unwrap();
         let (found, truncated) = encode(&model, &student, &texts).unwrap();
         let expected = model.encode(&texts, &EncodeOptions::default()).unwrap().rows;
         assert_eq!((found.dim, truncated), (expected.dim, 0));
