@@ -7,7 +7,7 @@ use hpd_distill::plan;
 use hpd_distill::recipe::Recipe;
 use hpd_distill::run::{self, DeviceChoice, Settings, TeacherArgument};
 use hpd_distill::sentences::{SentenceFile, SentenceOptions};
-use hpd_distill::start::StudentStart;
+use hpd_distill::start::{KeptLayers, StudentStart};
 use hpd_encoder::{Arithmetic, OpenOptions};
 use hpd_files::{Error, Progress, Result};
 
@@ -41,15 +41,15 @@ pub(crate) struct Arguments {
     /// Numbers in a student's vector [default: what the recipe says, 128]
     #[arg(long, value_name = "N")]
     dim: Option<usize>,
-    /// Cut so many layers out of the teacher, evenly spread, the last one among them [default: 3]; 0 for a
-    /// static student, a vector for each token of the vocabulary (of `--student`'s, if given)
+    /// Cut so many layers out of the teacher or of `--student`, evenly spread, the last one among them [default: 3 of
+    /// the teacher's]; 0 for a static student, a vector for each token of the vocabulary
     #[arg(long, value_name = "N", conflicts_with = "keep_layers")]
     layers: Option<usize>,
-    /// Cut exactly these layers out of the teacher, counted from 0
-    #[arg(long, value_name = "I,J,…", value_delimiter = ',', conflicts_with = "student")]
+    /// Cut exactly these layers out of the teacher or of `--student`, counted from 0
+    #[arg(long, value_name = "I,J,…", value_delimiter = ',', conflicts_with = "fresh_width")]
     keep_layers: Option<Vec<usize>>,
-    /// Start from this model instead of the teacher's own layers: folder, name of one that comes with hpd, or Hugging
-    /// Face id
+    /// Start from this model instead of the teacher's own layers, from all it has unless --layers or --keep-layers says
+    /// which: folder, name of one that comes with hpd, or Hugging Face id
     #[arg(long, value_name = "DIR|NAME|ID")]
     student: Option<String>,
     /// Start from random weights of this width, with the vocabulary of the teacher or of `--student`
@@ -190,22 +190,23 @@ impl Arguments {
     }
 
     fn start(&self, terminal: &Terminal) -> Result<StudentStart> {
-        let student =
+        let model =
             self.student.as_deref().map(|name| self.model_folder(name, terminal)).transpose()?;
-        if let (Some(count @ 1..), Some(_), None) = (self.layers, &student, self.fresh_width) {
-            return Err(Error::input(format!(
-                "`--layers {count}` cuts layers out of the teacher, but `--student` keeps all of another model's"
-            ))
-            .hint("leave one of the two out, or give --layers 0 for a static student"));
-        }
-        Ok(match (self.fresh_width, student, &self.keep_layers) {
-            (None, model, None) if self.layers == Some(0) => StudentStart::Static { model },
-            (Some(width), vocabulary, _) => {
-                StudentStart::Fresh { width, layers: self.layers.unwrap_or(3), vocabulary }
+        Ok(match (self.fresh_width, self.layers, &self.keep_layers) {
+            (Some(width), layers, _) => {
+                StudentStart::Fresh { width, layers: layers.unwrap_or(3), vocabulary: model }
             }
-            (None, Some(folder), _) => StudentStart::Folder(folder),
-            (None, None, Some(layers)) => StudentStart::KeepLayers(layers.clone()),
-            (None, None, None) => StudentStart::Layers(self.layers.unwrap_or(3)),
+            (None, Some(0), _) => StudentStart::Static { model },
+            (None, _, Some(these)) => {
+                StudentStart::Cut { model, kept: KeptLayers::These(these.clone()) }
+            }
+            (None, Some(count), None) => {
+                StudentStart::Cut { model, kept: KeptLayers::Spread(count) }
+            }
+            (None, None, None) => {
+                let kept = model.as_ref().map_or(KeptLayers::Spread(3), |_| KeptLayers::All);
+                StudentStart::Cut { model, kept }
+            }
         })
     }
 

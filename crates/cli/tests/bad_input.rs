@@ -410,12 +410,12 @@ mod distil {
     }
 
     #[test]
-    fn layers_of_the_teacher_and_another_student() {
+    fn layers_that_another_student_has_not() {
         let shop = Workshop::new();
         let (model, texts) = (shop.name("model"), shop.texts(400));
         let arguments =
-            ["--teacher", &model, "--student", &model, "--layers", "2", "--sentences", &texts];
-        refused_distilling(&shop, &arguments, &["--layers 2", "--student", "--layers 0"]);
+            ["--teacher", &model, "--student", &model, "--layers", "9", "--sentences", &texts];
+        refused_distilling(&shop, &arguments, &["--layers 9", &model, "layers", "--layers 2"]);
     }
 
     #[test]

@@ -25,12 +25,13 @@ const SLICE: usize = 1 << 14;
 /// Where a student starts, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StudentStart {
-    /// So many of the teacher's layers, evenly spread, the last one among them.
-    Layers(usize),
-    /// These layers of the teacher, counted from 0.
-    KeepLayers(Vec<usize>),
-    /// All of another model's layers.
-    Folder(PathBuf),
+    /// Layers that have learnt.
+    Cut {
+        /// Whose; `None` for the teacher's.
+        model: Option<PathBuf>,
+        /// Which of them.
+        kept: KeptLayers,
+    },
     /// No layers: a table that starts as what a model makes of each token of its vocabulary.
     Static {
         /// Whose vocabulary and vectors; `None` for the teacher's.
@@ -45,6 +46,34 @@ pub enum StudentStart {
         /// Whose vocabulary; `None` for the teacher's.
         vocabulary: Option<PathBuf>,
     },
+}
+
+/// The layers of a model that a student starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptLayers {
+    /// All.
+    All,
+    /// So many, evenly spread, the last one among them.
+    Spread(usize),
+    /// These, counted from 0.
+    These(Vec<usize>),
+}
+
+impl KeptLayers {
+    /// Their numbers in `folder`; that those named exist is checked when they are read.
+    fn of(&self, folder: &Folder) -> Result<Vec<usize>> {
+        let all = folder.config.num_hidden_layers;
+        match self {
+            Self::All => Ok((0..all).collect()),
+            Self::Spread(count) if (1..=all).contains(count) => Ok(spread_layers(*count, all)),
+            Self::Spread(count) => Err(Error::input(format!(
+                "`--layers {count}`: `{}` has {all} layers",
+                folder.path.display()
+            ))
+            .hint(format!("--layers {}", (*count).clamp(1, all.max(1))))),
+            Self::These(layers) => Ok(layers.clone()),
+        }
+    }
 }
 
 /// Where a student starts, with its folder read.
@@ -69,16 +98,10 @@ impl Start {
         teacher: impl Fn() -> Result<&'a Path>,
     ) -> Result<Self> {
         let (folder, layers) = match start {
-            StudentStart::Layers(count) => {
-                let folder = trainable(teacher()?)?;
-                let kept = spread(*count, folder.config.num_hidden_layers)?;
-                (folder, Some(kept))
-            }
-            StudentStart::KeepLayers(layers) => (trainable(teacher()?)?, Some(layers.clone())),
-            StudentStart::Folder(path) => {
-                let folder = trainable(path)?;
-                let all = (0..folder.config.num_hidden_layers).collect();
-                (folder, Some(all))
+            StudentStart::Cut { model, kept } => {
+                let folder = trainable(model.as_deref().map_or_else(&teacher, Ok)?)?;
+                let layers = kept.of(&folder)?;
+                (folder, Some(layers))
             }
             StudentStart::Static { model } => {
                 let folder = tabular(model.as_deref().map_or_else(&teacher, Ok)?)?;
@@ -318,14 +341,6 @@ fn static_config(folder: &Folder, width: usize) -> EncoderConfig {
     }
 }
 
-fn spread(count: usize, of: usize) -> Result<Vec<usize>> {
-    if count == 0 || count > of {
-        return Err(Error::input(format!("`--layers {count}`: the teacher has {of} layers"))
-            .hint(format!("--layers {}", count.clamp(1, of.max(1)))));
-    }
-    Ok(spread_layers(count, of))
-}
-
 fn reshape(config: &mut EncoderConfig, width: usize, layers: usize) -> Result<()> {
     if width == 0 || !width.is_multiple_of(HEAD_WIDTH) {
         let nearest = width.next_multiple_of(HEAD_WIDTH).max(HEAD_WIDTH);
@@ -354,14 +369,40 @@ mod tests {
         let bert = fixture("bert_mean");
         for name in ["distilbert_cls", "mpnet_cls", "modernbert_new", "model2vec_plain"] {
             let teacher = fixture(name);
-            for start in [StudentStart::Layers(1), StudentStart::Folder(teacher.clone())] {
+            let all_of = |path: &Path| StudentStart::Cut {
+                model: Some(path.to_owned()),
+                kept: KeptLayers::All,
+            };
+            let one = StudentStart::Cut { model: None, kept: KeptLayers::Spread(1) };
+            for start in [one, all_of(&teacher)] {
                 let error = Start::find(&start, || Ok(teacher.as_path())).unwrap_err();
                 let story = format!("{error:?}");
                 assert!(story.contains("expected bert, roberta or xlm-roberta"), "{story}");
                 assert!(story.contains("--student BERT_FOLDER"), "{story}");
             }
-            let start = StudentStart::Folder(bert.clone());
+            let start = all_of(&bert);
             assert!(Start::find(&start, || Ok(teacher.as_path())).is_ok());
         }
+    }
+
+    #[test]
+    fn layers_are_cut_out_of_the_model_that_is_named() {
+        let (bert, teacher) = (fixture("bert_mean"), fixture("distilbert_cls"));
+        let all = Folder::open(&bert).unwrap().config.num_hidden_layers;
+        let cut = |kept| {
+            let start = StudentStart::Cut { model: Some(bert.clone()), kept };
+            Start::find(&start, || Ok(teacher.as_path()))
+        };
+        for (kept, layers) in [
+            (KeptLayers::All, (0..all).collect()),
+            (KeptLayers::Spread(1), vec![all - 1]),
+            (KeptLayers::These(vec![0]), vec![0]),
+        ] {
+            let start = cut(kept).unwrap();
+            assert_eq!((&start.folder.path, start.config.num_hidden_layers), (&bert, layers.len()));
+            assert_eq!(start.layers, Some(layers));
+        }
+        let error = cut(KeptLayers::Spread(all + 1)).unwrap_err();
+        assert!(error.to_string().contains(&format!("bert_mean` has {all} layers")), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use hpd_distill::projected;
 use hpd_distill::recipe::Recipe;
 use hpd_distill::run::{Settings, TeacherArgument, run};
 use hpd_distill::scores::Scores;
-use hpd_distill::start::StudentStart;
+use hpd_distill::start::{KeptLayers, StudentStart};
 use hpd_encoder::{EncodeOptions, Model, ModelType};
 use hpd_files::Silent;
 use support::{settings, teacher};
@@ -186,7 +186,7 @@ fn second_stage(first: &Settings, folder: &Path) -> Settings {
     let lines: String = (0..20).map(line).collect();
     fs::write(&triplets, format!("anchor\tpositive\tnegative\n{lines}")).unwrap();
     let mut settings = settings(folder, "supervised");
-    settings.start = StudentStart::Folder(first.output.clone());
+    settings.start = StudentStart::Cut { model: Some(first.output.clone()), kept: KeptLayers::All };
     settings.projection = Some(folder.join("student.run"));
     settings.triplets = vec![triplets];
     settings.output = folder.join("better");
@@ -234,7 +234,9 @@ fn a_second_stage_refuses_what_it_cannot_go_on_with() {
         ),
         (refused(&|it| it.recipe.dim = 7), "gives 8 numbers, expected `dim` 7 (--dim 8)"),
         (
-            refused(&|it| it.start = StudentStart::Layers(1)),
+            refused(&|it| {
+                it.start = StudentStart::Cut { model: None, kept: KeptLayers::Spread(1) }
+            }),
             "has 0 heads to go on with, expected one",
         ),
         (refused(&|it| it.recipe.head.bias = true), "a bias or another activation"),

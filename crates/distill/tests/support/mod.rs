@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use hpd_distill::recipe::Recipe;
 use hpd_distill::run::{DeviceChoice, Settings, TeacherArgument};
 use hpd_distill::sentences::{SentenceFile, SentenceOptions};
-use hpd_distill::start::StudentStart;
+use hpd_distill::start::{KeptLayers, StudentStart};
 use hpd_encoder::OpenOptions;
 
 /// The folder of a teacher of 32 numbers.
@@ -44,7 +44,7 @@ pub fn settings(folder: &Path, recipe: &str) -> Settings {
             name: "bert".into(),
             opening: OpenOptions::default(),
         },
-        start: StudentStart::Layers(1),
+        start: StudentStart::Cut { model: None, kept: KeptLayers::Spread(1) },
         sentences: vec![SentenceFile { path, weight: 1.0 }],
         sentence_options: SentenceOptions { dev: 40, ..SentenceOptions::default() },
         triplets: Vec::new(),
