@@ -2,6 +2,7 @@
 
 pub mod agreement;
 mod answer;
+pub mod augment;
 pub mod batches;
 pub mod beginning;
 pub mod card;
@@ -39,6 +40,7 @@ pub mod teacher;
 pub mod topics;
 pub mod train;
 pub mod triplets;
+pub mod wordnet;
 
 pub use hpd_eval::pca;
 pub use hpd_kernels::memory::keep_freed as keep_freed_memory;
