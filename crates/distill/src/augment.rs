@@ -24,7 +24,7 @@ use serde::Serialize;
 use crate::random::Random;
 use crate::sentences::clean;
 use crate::wordnet::{Entry, PartOfSpeech, WordNet};
-use inflection::{Form, inflect, possible_bases};
+use inflection::{Form, inflect, is_irregular_past, possible_bases};
 
 /// How often a part of speech must have been met for each time the others were.
 const SURE: usize = 4;
@@ -245,6 +245,9 @@ impl Augmenter {
             return Ok(Vec::new());
         }
         let Some((base, form, entry)) = self.sure_reading(word) else { return Ok(Vec::new()) };
+        if form == Form::Base && is_irregular_past(word) {
+            return Ok(Vec::new());
+        }
         let mut found = Vec::new();
         for synonym in self.wordnet.synonyms(entry)? {
             // Capital letters are names and Latin, and a word that first means something else would mean that.
@@ -402,7 +405,7 @@ mod tests {
     use super::*;
     use crate::wordnet::tests::write as write_wordnet;
 
-    const SENSES: [(PartOfSpeech, &[(&str, usize)]); 12] = [
+    const SENSES: [(PartOfSpeech, &[(&str, usize)]); 15] = [
         (
             PartOfSpeech::Noun,
             &[("car", 2), ("auto", 1), ("automobile", 1), ("machine", 1), ("Felis_auto", 0)],
@@ -412,11 +415,14 @@ mod tests {
         (PartOfSpeech::Noun, &[("guard", 3), ("sentry", 0)]),
         (PartOfSpeech::Noun, &[("hot_dog", 0), ("frank", 0)]),
         (PartOfSpeech::Noun, &[("dog", 4), ("hound", 1)]),
+        (PartOfSpeech::Noun, &[("thief", 1), ("stealer", 0)]),
+        (PartOfSpeech::Noun, &[("saw", 1), ("adage", 0)]),
         (PartOfSpeech::Verb, &[("guard", 3), ("ward", 0)]),
         (PartOfSpeech::Verb, &[("buy", 3), ("purchase", 1)]),
         (PartOfSpeech::Verb, &[("assist", 1), ("help", 3), ("bear_up", 1)]),
         (PartOfSpeech::Verb, &[("doctor", 1), ("sophisticate", 1)]),
         (PartOfSpeech::Adjective, &[("big", 5), ("large", 4), ("bigish(p)", 1)]),
+        (PartOfSpeech::Verb, &[("steal", 3), ("thieve", 1)]),
         (PartOfSpeech::Adjective, &[("hot", 5), ("torrid", 4)]),
     ];
 

@@ -32,6 +32,33 @@ const IRREGULAR_VERBS: &str = "\
     thrive throw thrust tread undergo understand undertake undo unwind uphold upset wake wear weave wed weep wet win wind \
     withdraw withhold withstand wring write";
 
+/// Irregular pasts, for a WordNet without its lists: it knows many of them as other words (`saw`, `found`, `left`), and of
+/// those that are their own base (`hit`) nobody knows the tense.
+const IRREGULAR_PASTS: &str = "\
+    beat became bent bet bid bit bitten bore born borne bound bred broadcast broke broken built burnt burst cast \
+    cost cut dealt dove drawn drove driven drunk fallen fed fell felt forecast forged found fought frozen given \
+    grown ground heard held hid hidden hit hung hurt kept knit knew known laid lain lay lead led left lent lit \
+    lost meant met mown overcome paid put quit read rent rid ridden risen rode rose rung said sat saw seen sent \
+    set sewn shed shone shorn shot shown shrunk shut sold sought sown spat sped spent spilt spit split spoilt \
+    spoke spoken spread sprang sprung spun stole stolen stood struck stuck stung sunk swept swollen swore sworn \
+    swung taken taught thought thrown thrust told took tore torn trod understood upset wed went wet woke woken \
+    won wore worn wound wove woven written wrought";
+
+/// Endings of plurals and of their nouns, more than are ever made: what may be a plural should not be taken for a verb.
+const PLURALS: [(&str, &str); 11] = [
+    ("s", ""),
+    ("ses", "s"),
+    ("xes", "x"),
+    ("zes", "z"),
+    ("ches", "ch"),
+    ("shes", "sh"),
+    ("oes", "o"),
+    ("ies", "y"),
+    ("ves", "f"),
+    ("ves", "fe"),
+    ("men", "man"),
+];
+
 /// Endings of nouns whose plural letters do not tell: `foot`, `shelf`, `crisis`, `stimulus`, `datum`, `woman`.
 const UNSURE_NOUNS: [&str; 14] = [
     "foot", "tooth", "goose", "mouse", "louse", "child", "person", "man", "f", "fe", "s", "um",
@@ -56,11 +83,22 @@ pub(super) fn inflect(base: &str, form: Form) -> Option<String> {
     }
 }
 
+/// Whether `word` is the past of a verb that has no `-ed`.
+pub(super) fn is_irregular_past(word: &str) -> bool {
+    IRREGULAR_PASTS.split(' ').any(|past| past == word)
+}
+
 /// Words that may have `word` as this form.
 pub(super) fn possible_bases(word: &str, form: Form) -> Vec<String> {
     let ending = match form {
         Form::Base => return vec![word.to_owned()],
-        Form::Plural | Form::ThirdPerson => "s",
+        Form::Plural => {
+            let base = |(ending, of_base): &(&str, &str)| {
+                word.strip_suffix(ending).map(|stem| format!("{stem}{of_base}"))
+            };
+            return PLURALS.iter().filter_map(base).collect();
+        }
+        Form::ThirdPerson => "s",
         Form::Past => "ed",
         Form::Gerund => "ing",
     };
@@ -176,6 +214,16 @@ mod tests {
             // Among words that are none: `stopp` and `neede` would end in the same way.
             assert!(possible_bases(word, form).contains(&base.to_owned()), "{word}");
         }
+    }
+
+    #[test]
+    fn plurals_are_known_that_are_never_made() {
+        for (base, word) in
+            [("thief", "thieves"), ("knife", "knives"), ("bus", "buses"), ("woman", "women")]
+        {
+            assert!(possible_bases(word, Form::Plural).contains(&base.to_owned()), "{word}");
+        }
+        assert!(is_irregular_past("saw") && !is_irregular_past("see"));
     }
 
     #[test]
