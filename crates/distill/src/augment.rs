@@ -106,7 +106,7 @@ pub struct Counts {
 /// user interrupts; the output is then not there.
 ///
 /// # Cost
-/// Memory for WordNet and one sentence; a million sentences a minute.
+/// Memory for WordNet and one sentence.
 pub fn write(settings: &Settings, progress: &dyn Progress) -> Result<Counts> {
     let augmenter = Augmenter::new(WordNet::open(&settings.wordnet)?, settings.options)?;
     let mut records = Records::open_all(&settings.input, &settings.records)?;

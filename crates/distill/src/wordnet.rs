@@ -87,7 +87,7 @@ impl WordNet {
     /// When `index.` or `data.` of a part of speech is missing, or a line of an index is not as the format has it.
     ///
     /// # Cost
-    /// A fifth of a second and 50 MB.
+    /// The bytes of the `data.` files, 22 MB of WordNet 3.1, and a table of its 150,000 words.
     pub fn open(folder: &Path) -> Result<Self> {
         let mut words = HashMap::new();
         for part in PartOfSpeech::ALL {
