@@ -80,8 +80,7 @@ impl Arguments {
         let Counts { sentences, copies, unchanged, bad } = counts;
         let skipped = if bad > 0 { format!(", {bad} bad records skipped") } else { String::new() };
         format!(
-            "{copies} copies of {sentences} sentences in `{}`; {unchanged} sentences have no word that can be \
-             replaced{skipped}",
+            "{copies} copies of {sentences} sentences in `{}`; {unchanged} have no word that can be replaced{skipped}",
             self.output.display()
         )
     }
