@@ -116,7 +116,7 @@ pub fn write(settings: &Settings, progress: &dyn Progress) -> Result<Counts> {
     }
     let mut counts = Counts::default();
     progress.stage("replacing words", None);
-    while let Some(record) = records.next() {
+    for record in records.by_ref() {
         let mut sentence = String::new();
         clean(&record?.text, &mut sentence);
         let copies = augmenter.copies(&sentence)?;

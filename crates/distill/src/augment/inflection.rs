@@ -173,7 +173,7 @@ fn before_ending(base: &str) -> Option<String> {
 fn letters(word: &str) -> Option<&[u8]> {
     word.bytes()
         .all(|byte| byte.is_ascii_lowercase() || b" -".contains(&byte))
-        .then(|| word.as_bytes())
+        .then_some(word.as_bytes())
 }
 
 fn is_vowel(letter: u8) -> bool {
