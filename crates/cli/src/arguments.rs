@@ -8,9 +8,9 @@ use hpd_eval::tasks::{self, Task};
 use hpd_files::records::{Format, RecordOptions};
 use hpd_files::{Error, Progress};
 
-#[cfg(feature = "distill")]
-use crate::distill;
 use crate::models::FoundModel;
+#[cfg(feature = "distill")]
+use crate::{augment, distill};
 use crate::{
     bench, dedupe, embed, evaluate, export, generate, index, inspect, push, search, similar,
 };
@@ -78,6 +78,9 @@ pub(crate) enum Verb {
     /// Train a small student to land on a large teacher's vectors
     #[cfg(feature = "distill")]
     Distill(distill::Arguments),
+    /// Make more training text: copies of sentences with some words replaced by synonyms
+    #[cfg(feature = "distill")]
+    Augment(augment::Arguments),
     /// Measure a model: sentence similarity and retrieval
     Evaluate(evaluate::Arguments),
     /// Turn text into vectors

@@ -31,6 +31,10 @@ pub(crate) struct Arguments {
     /// one, negative; for --recipe supervised. Several may follow
     #[arg(long, value_name = "FILE", num_args = 1..)]
     triplets: Vec<PathBuf>,
+    /// Other words for sentences, such as back-translations, tab-separated with a header line: sentence, paraphrase and, if
+    /// there are any, further ones. The student is taught the teacher's vector of the sentence. Several may follow
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    paraphrases: Vec<PathBuf>,
     /// Use the projection of an earlier run of the same teacher, and its centring, instead of fitting one: students
     /// with the same projection share one space
     #[arg(long, value_name = "STUDENT.run")]
@@ -126,6 +130,7 @@ Examples:
   hpd distill --teacher http://gpu:8080/v1 --teacher-model bge-m3 --student ./base --sentences a.txt --output s
   hpd distill --teacher ./teacher --sentences a.txt --student student --projection student.run \
     --recipe supervised --triplets nli.tsv --output better
+  hpd distill --teacher ./teacher --sentences a.txt --paraphrases back-translated.tsv --output student
   hpd distill --teacher ./teacher --sentences a.txt --output student --dry-run
 
 An interrupted run goes on with the same command and --resume, and ends with the same student.";
@@ -163,6 +168,7 @@ impl Arguments {
                 ..SentenceOptions::default()
             },
             triplets: self.triplets.clone(),
+            paraphrases: self.paraphrases.clone(),
             projection: self.projection.clone(),
             recipe: self.recipe()?,
             recipe_name: self.recipe_name().to_owned(),

@@ -4,6 +4,8 @@
 //! file. Data goes to stdout, talk to stderr. Exit 0 done, 1 "no" as an answer, 2 error; a closed pipe is no error.
 
 mod arguments;
+#[cfg(feature = "distill")]
+mod augment;
 mod bench;
 mod columns;
 mod dedupe;
@@ -61,6 +63,8 @@ fn run(Arguments { global, verb }: &Arguments, terminal: &Terminal) -> Result<An
     match verb {
         #[cfg(feature = "distill")]
         Verb::Distill(arguments) => distill::run(arguments, terminal),
+        #[cfg(feature = "distill")]
+        Verb::Augment(arguments) => augment::run(arguments, terminal),
         Verb::Evaluate(arguments) => evaluate::run(arguments, terminal),
         Verb::Embed(arguments) => embed::run(arguments, terminal),
         Verb::Index(arguments) => index::run(arguments, terminal),

@@ -50,6 +50,7 @@ fn main() -> Result<()> {
         teacher: &|i, numbers| numbers.copy_from_slice(vectors.row(i)),
         sentences: texts.len(),
         triplets: &[],
+        paraphrases: &[],
         teacher_dim: vectors.dim,
         centred: &|teacher| teacher,
         project: &|teacher: Tensor<2>| {

@@ -118,6 +118,8 @@ pub struct DataFacts {
     pub sentences: usize,
     /// Each source of texts that people say belong together, and how many triplets it gave.
     pub triplets: Vec<(String, usize)>,
+    /// Each source of other words for sentences, and how many it gave.
+    pub paraphrases: Vec<(String, usize)>,
 }
 
 /// How it was trained.
@@ -282,6 +284,14 @@ impl Card {
                  apart"
             );
             list(&mut text, &data.triplets);
+        }
+        if !data.paraphrases.is_empty() {
+            let count: usize = data.paraphrases.iter().map(|source| source.1).sum();
+            let _ = write!(
+                text,
+                ".\n\n{count} paraphrases, each of which learnt the teacher's vector of its sentence"
+            );
+            list(&mut text, &data.paraphrases);
         }
         let _ = write!(
             text,
@@ -482,6 +492,7 @@ pub(crate) mod tests {
                 sources: vec![("nli.txt".to_owned(), 300), ("wiki.txt".to_owned(), 100)],
                 sentences: 400,
                 triplets: Vec::new(),
+                paraphrases: Vec::new(),
             },
             training: TrainingFacts {
                 recipe: "hpd".to_owned(),

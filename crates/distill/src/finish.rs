@@ -4,7 +4,7 @@
 //! scores in its model card. So the numbers on the card are those of the exported files, not of the trainer.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use hpd_encoder::tensor::Tensor;
@@ -21,6 +21,7 @@ use crate::card::{
     Card, DataFacts, Results, Speed, StudentBody, StudentFacts, TeacherFacts, TrainingFacts,
 };
 use crate::export::{self, Space, TrainedStudent};
+use crate::paraphrases::Paraphrases;
 use crate::projection::Projection;
 use crate::recipe::{self, Recipe};
 use crate::run::{Settings, TeacherArgument, spearman};
@@ -38,6 +39,7 @@ pub(crate) struct Material<'a> {
     pub(crate) sentences: &'a Sentences,
     pub(crate) vectors: &'a TeacherVectors,
     pub(crate) together: Option<&'a Together<'a>>,
+    pub(crate) paraphrased: Option<&'a Paraphrased<'a>>,
     pub(crate) projection: &'a Projection,
     pub(crate) pairs: Option<&'a Pairs>,
 }
@@ -46,6 +48,12 @@ pub(crate) struct Material<'a> {
 pub(crate) struct Together<'a> {
     pub(crate) triplets: &'a Triplets,
     pub(crate) vectors: TeacherVectors,
+}
+
+/// Other words for sentences, and the teacher's vectors of those sentences that are not trained on otherwise.
+pub(crate) struct Paraphrased<'a> {
+    pub(crate) paraphrases: &'a Paraphrases,
+    pub(crate) vectors: Option<TeacherVectors>,
 }
 
 /// A trained student and all that its card tells.
@@ -266,18 +274,17 @@ impl Finish<'_> {
         let source =
             |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let files = sentences.files().iter();
+        let counts = |files: Option<&[(PathBuf, usize)]>| {
+            let files = files.unwrap_or_default().iter();
+            files.map(|(path, count)| (source(path), *count)).collect()
+        };
         DataFacts {
             sources: files
                 .map(|file| (source(&file.path), file.kept - file.beyond_limit))
                 .collect(),
             sentences: sentences.len(),
-            triplets: self
-                .material
-                .together
-                .map_or(&[][..], |together| together.triplets.files())
-                .iter()
-                .map(|(path, count)| (source(path), *count))
-                .collect(),
+            triplets: counts(self.material.together.map(|together| together.triplets.files())),
+            paraphrases: counts(self.material.paraphrased.map(|it| it.paraphrases.files())),
         }
     }
 }

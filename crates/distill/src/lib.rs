@@ -2,6 +2,7 @@
 
 pub mod agreement;
 mod answer;
+pub mod augment;
 pub mod batches;
 pub mod beginning;
 pub mod card;
@@ -21,11 +22,13 @@ pub mod metrics;
 pub mod neighbours;
 pub mod optimizer;
 pub mod overlap;
+pub mod paraphrases;
 pub mod plan;
 pub mod projected;
 pub mod projection;
 pub mod random;
 pub mod recipe;
+pub mod rounds;
 pub mod run;
 pub mod run_folder;
 pub mod schedule;
@@ -39,6 +42,7 @@ pub mod teacher;
 pub mod topics;
 pub mod train;
 pub mod triplets;
+pub mod wordnet;
 
 pub use hpd_eval::pca;
 pub use hpd_kernels::memory::keep_freed as keep_freed_memory;

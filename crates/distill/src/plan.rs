@@ -9,6 +9,7 @@ use hpd_files::{Progress, Result};
 use serde::Serialize;
 
 use crate::loss::loss;
+use crate::paraphrases::Paraphrases;
 use crate::recipe::Recipe;
 use crate::run::Settings;
 use crate::sentences::Sentences;
@@ -28,6 +29,8 @@ pub struct Plan {
     pub sentences: usize,
     /// Sentences held back.
     pub held_back: usize,
+    /// Paraphrases of sentences.
+    pub paraphrases: usize,
     /// Optimiser steps over all epochs.
     pub steps: usize,
     /// Bytes of teacher vectors.
@@ -48,6 +51,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let megabytes = |bytes: u64| bytes as f64 / 1e6;
         writeln!(f, "sentences     {} to train on, {} held back", self.sentences, self.held_back)?;
+        if self.paraphrases > 0 {
+            writeln!(f, "paraphrases   {}", self.paraphrases)?;
+        }
         writeln!(f, "student       {:.1} million parameters", self.parameters as f64 / 1e6)?;
         writeln!(f, "steps         {}", self.steps)?;
         writeln!(
@@ -83,20 +89,26 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
     recipe.validate()?;
     let start = settings.start()?;
     let sentences = settings.read_sentences(progress)?;
+    let paraphrases = settings.read_paraphrases(&sentences, progress)?;
     let epochs = settings.epochs(&sentences);
     let steps = settings.steps(&epochs);
     progress.stage("measuring", None);
     let (teacher_dim, teacher_rate) = teacher_speed(settings, &sentences)?;
     let student = fresh_student(recipe, &start, settings)?;
     let parameters: usize = student.tensors().iter().map(|tensor| tensor.data.len()).sum();
-    let step_seconds = step_seconds(recipe, &start, &student, &sentences, teacher_dim)?;
+    // Triplets have two or three texts each; all texts are taken to be as long as sentences.
+    let triplets = if recipe.loss.contrast > 0.0 { 5 * recipe.triplets_per_step / 2 } else { 0 };
+    let beside = triplets + paraphrases.as_ref().map_or(0, |_| recipe.paraphrases_per_step);
+    let step_seconds = step_seconds(recipe, &start, &student, &sentences, beside, teacher_dim)?;
+    let taught = sentences.len() + paraphrases.as_ref().map_or(0, |it| it.further().len());
     Ok(Plan {
         sentences: epochs.first().copied().unwrap_or(0),
         held_back: sentences.held_back().len(),
+        paraphrases: paraphrases.as_ref().map_or(0, Paraphrases::len),
         steps,
-        teacher_bytes: 2 * (sentences.len() * teacher_dim) as u64,
+        teacher_bytes: 2 * (taught * teacher_dim) as u64,
         checkpoint_bytes: 4 * (3 + 3 + 1) * parameters as u64,
-        teacher_seconds: teacher_rate.map(|rate| sentences.len() as f64 / rate),
+        teacher_seconds: teacher_rate.map(|rate| taught as f64 / rate),
         training_seconds: steps as f64 * step_seconds,
         parameters,
         recipe: recipe.to_toml(),
@@ -125,17 +137,16 @@ fn fresh_student(recipe: &Recipe, start: &Start, settings: &Settings) -> Result<
     Ok(student.computing_in(recipe.arithmetic))
 }
 
-/// Seconds of a step, the optimiser's small part left out.
+/// Seconds of a step with `beside` texts beside its sentences, the optimiser's small part left out.
 fn step_seconds(
     recipe: &Recipe,
     start: &Start,
     student: &Student,
     sentences: &Sentences,
+    beside: usize,
     teacher_dim: usize,
 ) -> Result<f64> {
-    // Triplets have two or three texts each, which are taken to be as long as sentences.
-    let triplets = if recipe.loss.contrast > 0.0 { 5 * recipe.triplets_per_step / 2 } else { 0 };
-    let rows = sentences.sample(recipe.batch_size + triplets, recipe.seed);
+    let rows = sentences.sample(recipe.batch_size + beside, recipe.seed);
     let texts: Vec<&str> = rows.iter().map(|&row| sentences.get(row as usize)).collect();
     let tokens = start.tokenizer(recipe)?.tokenize(&texts)?;
     let batch = PackedBatch::new((0..tokens.len()).map(|i| tokens.text(i)), &student.config);

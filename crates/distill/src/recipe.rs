@@ -58,6 +58,8 @@ pub struct Recipe {
     pub topic_group: usize,
     /// Triplets that a step takes beside its sentences, when there are any (64 in `supervised`).
     pub triplets_per_step: usize,
+    /// Paraphrases that a step takes beside its sentences, when there are any (32, 32).
+    pub paraphrases_per_step: usize,
     /// Passes over the sentences (1, 5).
     pub epochs: usize,
     /// In which numbers the layers multiply (`bfloat16`, `float32`), forwards and backwards; a card that does not compute in
@@ -403,6 +405,7 @@ impl Recipe {
         whole("batch_size", self.batch_size)?;
         whole("topic_group", self.topic_group)?;
         whole("triplets_per_step", self.triplets_per_step)?;
+        whole("paraphrases_per_step", self.paraphrases_per_step)?;
         whole("epochs", self.epochs)?;
         whole("evaluate_every", self.evaluate_every)?;
         whole("checkpoint_every", self.checkpoint_every)?;
@@ -609,6 +612,7 @@ mod tests {
         recipe.seed = 7;
         let mut table: Table = recipe.to_toml().parse().unwrap();
         table.remove("projection");
+        table.remove("paraphrases_per_step").unwrap();
         for knob in ["contrast_teacher", "contrast_teacher_temperature", "hsic", "hsic_gamma"] {
             table["loss"].as_table_mut().unwrap().remove(knob).unwrap();
         }

@@ -19,13 +19,14 @@ use serde_json::{Map, Value, json};
 
 use crate::beginning::{Beginning, DevSts as Judged, HeldBack, TokenCounts};
 use crate::endpoint::{EndpointOptions, key_from_environment};
-use crate::finish::{Finish, Material, Together};
+use crate::finish::{Finish, Material, Paraphrased, Together};
+use crate::paraphrases::Paraphrases;
 use crate::projection::Projection;
 use crate::recipe::Recipe;
 use crate::run_folder::{RECIPE, RunFolder};
 use crate::scores::Scores;
 use crate::sentences::{SentenceFile, SentenceOptions, Sentences};
-use crate::shards::TeacherCard;
+use crate::shards::{TeacherCard, TeacherVectors};
 use crate::start::{Start, StudentStart};
 use crate::student::Student;
 use crate::teacher::{Teacher, TeacherKind};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub sentence_options: SentenceOptions,
     /// Files of texts that belong together.
     pub triplets: Vec<PathBuf>,
+    /// Files of sentences and other words for them.
+    pub paraphrases: Vec<PathBuf>,
     /// The folder of a run whose projection is used, or the file of it there; `None` makes one.
     pub projection: Option<PathBuf>,
     /// Every knob of the training.
@@ -225,6 +228,39 @@ impl Settings {
         }
         Ok(Some(triplets))
     }
+
+    /// Other words for sentences; `None` when there are none.
+    pub(crate) fn read_paraphrases(
+        &self,
+        sentences: &Sentences,
+        progress: &dyn Progress,
+    ) -> Result<Option<Paraphrases>> {
+        if self.paraphrases.is_empty() {
+            return Ok(None);
+        }
+        let paraphrases = Paraphrases::read(&self.paraphrases, sentences)?;
+        if let (TeacherArgument::Vectors(path), false) =
+            (&self.teacher, paraphrases.further().is_empty())
+        {
+            return Err(Error::input(format!(
+                "`{}` has no vectors for {} sentences of the paraphrases, such as `{}`",
+                path.display(),
+                paraphrases.further().len(),
+                paraphrases.further().get(0)
+            ))
+            .hint("name the teacher's model folder or server, or leave these sentences out"));
+        }
+        for note in paraphrases.notes() {
+            progress.note(&note);
+        }
+        let taken = self.steps(&self.epochs(sentences)) * self.recipe.paraphrases_per_step;
+        progress.note(&format!(
+            "{} paraphrases a step: each comes {:.1} times",
+            self.recipe.paraphrases_per_step,
+            taken as f64 / paraphrases.len() as f64
+        ));
+        Ok(Some(paraphrases))
+    }
 }
 
 /// Runs the whole chain and tells how the student came out.
@@ -237,6 +273,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let folder = RunFolder::open(&settings.output, settings.resume, settings.overwrite)?;
     let sentences = settings.read_sentences(progress)?;
     let triplets = settings.read_triplets(progress)?;
+    let paraphrases = settings.read_paraphrases(&sentences, progress)?;
     let device = settings.device.open()?;
     let teacher = settings.teacher.open()?.on(&device)?;
     check_width(recipe, &teacher)?;
@@ -247,6 +284,9 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     // Only where there are any, so that runs from before these existed can be gone on with.
     if let Some(triplets) = &triplets {
         binding.insert("triplets".to_owned(), json!(triplets.fingerprint().to_string()));
+    }
+    if let Some(paraphrases) = &paraphrases {
+        binding.insert("paraphrases".to_owned(), json!(paraphrases.fingerprint().to_string()));
     }
     if let Some(projection) = &given {
         binding.insert("projection".to_owned(), json!(projection.fingerprint().to_string()));
@@ -266,6 +306,15 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
         }
         None => None,
     };
+    let paraphrased = match &paraphrases {
+        Some(paraphrases) => {
+            let further = paraphrases.further();
+            let embed = || teacher.embed(further, &cache, progress);
+            let vectors = (!further.is_empty()).then(embed).transpose()?;
+            Some(Paraphrased { paraphrases, vectors })
+        }
+        None => None,
+    };
     let projection = match given {
         Some(projection) => projection,
         None => Projection::of(recipe, &card, &sentences, &vectors, folder.path(), progress)?,
@@ -277,12 +326,16 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
         sentences: &sentences,
         vectors: &vectors,
         together: together.as_ref(),
+        paraphrased: paraphrased.as_ref(),
         projection: &projection,
         pairs: pairs.as_ref(),
     };
     let mut tokens = start.tokenize(&sentences, recipe, progress)?;
     if let Some(triplets) = &triplets {
         tokens.append(&start.tokenize(triplets.texts(), recipe, progress)?);
+    }
+    if let Some(paraphrases) = &paraphrases {
+        tokens.append(&start.tokenize(paraphrases.texts(), recipe, progress)?);
     }
     let lesson = Lesson {
         tokens,
@@ -429,18 +482,24 @@ fn train_student(
     folder: &RunFolder,
     progress: &dyn Progress,
 ) -> Result<Outcome> {
-    let Material { sentences, vectors, together, projection, pairs } = *material;
+    let Material { sentences, vectors, together, paraphrased, projection, pairs } = *material;
     let triplets =
         together.map_or(Vec::new(), |it| it.triplets.numbered_from(sentences.len() as u32));
+    let behind_triplets = sentences.len() + together.map_or(0, |it| it.triplets.texts().len());
+    let paraphrases =
+        paraphrased.map_or(Vec::new(), |it| it.paraphrases.numbered_from(behind_triplets as u32));
+    let taught_from = [
+        Some(vectors),
+        together.map(|it| &it.vectors),
+        paraphrased.and_then(|it| it.vectors.as_ref()),
+    ];
     let spearman = |vectors: &Matrix| spearman(pairs, vectors).unwrap_or(0.0) * 100.0;
     let data = TrainingData {
         tokens: &lesson.tokens,
-        teacher: &|row, numbers: &mut [f32]| match (row.checked_sub(sentences.len()), together) {
-            (Some(text), Some(together)) => together.vectors.copy_row(text, numbers),
-            _ => vectors.copy_row(row, numbers),
-        },
+        teacher: &|row, numbers| copy_row(&taught_from, row, numbers),
         sentences: sentences.len(),
         triplets: &triplets,
+        paraphrases: &paraphrases,
         teacher_dim: vectors.dim(),
         centred: &*projection.centred(),
         project: &*projection.on_tensors(),
@@ -455,6 +514,16 @@ fn train_student(
             .collect(),
     };
     train::train(recipe, student, &data, folder.path(), progress)
+}
+
+/// Copies row `row` of several sets of vectors that are counted through.
+fn copy_row(sets: &[Option<&TeacherVectors>], mut row: usize, numbers: &mut [f32]) {
+    for vectors in sets.iter().flatten() {
+        if row < vectors.len() {
+            return vectors.copy_row(row, numbers);
+        }
+        row -= vectors.len();
+    }
 }
 
 /// Spearman of the pairs' cosines with their scores, 0 to 1.

@@ -283,14 +283,21 @@ pub struct DistinctTexts {
 }
 
 impl DistinctTexts {
-    /// The number of `text`; `None` for one without a letter or digit, or longer than a sentence may be.
+    /// Whether `text` has a letter or digit and is no longer than a sentence may be.
+    pub fn takes(text: &str) -> bool {
+        let mut cleaned = String::new();
+        clean(text, &mut cleaned);
+        cleaned.contains(char::is_alphanumeric)
+            && cleaned.chars().count() <= SentenceOptions::default().max_characters
+    }
+
+    /// The number of `text`; `None` for one that it does not take, see [`DistinctTexts::takes`].
     pub fn add(&mut self, text: &str) -> Option<u32> {
-        clean(text, &mut self.cleaned);
-        letters_and_digits(&self.cleaned, &mut self.letters);
-        let most = SentenceOptions::default().max_characters;
-        if self.letters.is_empty() || self.cleaned.chars().count() > most {
+        if !Self::takes(text) {
             return None;
         }
+        clean(text, &mut self.cleaned);
+        letters_and_digits(&self.cleaned, &mut self.letters);
         let next = self.texts.len() as u32;
         let letters = Fingerprint::of(self.letters.as_bytes());
         let number = *self.numbers.entry(letters).or_insert(next);
@@ -512,7 +519,7 @@ impl fmt::Display for FileReport {
 }
 
 /// One space for each run of white space, none at the ends, no control characters.
-fn clean(text: &str, cleaned: &mut String) {
+pub(crate) fn clean(text: &str, cleaned: &mut String) {
     cleaned.clear();
     let mut space = false;
     for character in text.chars() {

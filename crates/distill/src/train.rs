@@ -15,11 +15,13 @@ use crate::checkpoint::{self, Checkpoint, RunState};
 use crate::loss::{Loss, loss};
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::Optimizer;
+use crate::paraphrases::Paraphrase;
 use crate::recipe::{Embeddings, Order, Recipe, SelectBy};
+use crate::rounds::{Of, Rounds};
 use crate::schedule::Schedule;
 use crate::student::{DropoutSites, PackedBatch, Student};
 use crate::topics;
-use crate::triplets::{Rounds, Triplet};
+use crate::triplets::{StepTriplets, Triplet};
 
 /// Name of the last checkpoint in a run's folder.
 pub const LAST: &str = "last.safetensors";
@@ -31,16 +33,20 @@ pub const METRICS: &str = "metrics.jsonl";
 /// Steps between two lines of metrics.
 const LOG_EVERY: u64 = 10;
 
-/// What a run learns from; rows of `tokens` and of the teacher belong together.
+/// What a run learns from; rows of `tokens` and of the teacher belong together, but for those of paraphrases.
 pub struct TrainingData<'a> {
-    /// The sentences and behind them the triplets' texts, special tokens included, none longer than the student takes.
+    /// The sentences and behind them the triplets' texts and the paraphrases, special tokens included, none longer than
+    /// the student takes.
     pub tokens: &'a Tokens,
-    /// Copies the teacher's vector of text i, `teacher_dim` numbers.
+    /// Copies the teacher's vector of text i, `teacher_dim` numbers; behind the triplets' texts are the sentences that
+    /// only paraphrases are of.
     pub teacher: &'a dyn Fn(usize, &mut [f32]),
     /// How many of the texts are sentences.
     pub sentences: usize,
     /// Numbers of texts that belong together; none unless the recipe contrasts them.
     pub triplets: &'a [Triplet],
+    /// Texts that are taught the vector of another.
+    pub paraphrases: &'a [Paraphrase],
     /// Numbers in the teacher's vectors.
     pub teacher_dim: usize,
     /// Takes from the teacher's vectors what the recipe takes from them, `[rows, teacher_dim]`.
@@ -140,7 +146,8 @@ pub fn train(
     progress.stage("training", Some(total));
     progress.advance(state.step);
 
-    let mut rounds = Rounds::new(data.triplets, recipe.seed);
+    let mut triplets = Rounds::new(data.triplets, Of::Triplets, recipe.seed);
+    let mut paraphrases = Rounds::new(data.paraphrases, Of::Paraphrases, recipe.seed);
     let mut first_step = 0; // of the epoch
     for (epoch, epoch_steps) in steps.iter().enumerate() {
         let skip = state.step.saturating_sub(first_step);
@@ -150,8 +157,13 @@ pub fn train(
         }
         for rows in &epoch_of(epoch)[skip as usize..] {
             let rate = schedule.rate(state.step);
-            let triplets = rounds.of_step(state.step, recipe.triplets_per_step);
-            let rows = &[rows.as_slice(), &triplets.rows].concat();
+            let paraphrases = paraphrases.of_step(state.step, recipe.paraphrases_per_step);
+            let triplets = triplets.of_step(state.step, recipe.triplets_per_step);
+            let triplets = StepTriplets::new(triplets);
+            let texts: Vec<u32> = paraphrases.iter().map(|it| it.text).collect();
+            let taught_by: Vec<u32> = paraphrases.iter().map(|it| it.taught_by).collect();
+            let taught_by = [rows.as_slice(), &taught_by, &triplets.rows].concat();
+            let rows = &[rows.as_slice(), &texts, &triplets.rows].concat();
             let batch = data.batch(rows, &student);
             let mut words = student.word_rows(&batch);
             if recipe.embeddings == Embeddings::Trained {
@@ -159,7 +171,7 @@ pub fn train(
             }
             let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, state.step);
             let passage = student.forward(&batch, words.clone(), &mut sites);
-            let (target, teacher) = data.targets(recipe, rows, &device);
+            let (target, teacher) = data.targets(recipe, &taught_by, &device);
             let parts = loss(recipe, &passage, target, teacher, &triplets);
             let value = f64::from(parts.total.clone().into_scalar::<f32>());
             let gradients = parts.total.backward();

@@ -12,7 +12,6 @@ use hpd_eval::tsv::Rows;
 use hpd_files::fingerprint::Fingerprinter;
 use hpd_files::{Error, Fingerprint, Result};
 
-use crate::random::Random;
 use crate::sentences::{DistinctTexts, Sentences};
 
 /// Numbers of texts that belong together.
@@ -129,41 +128,6 @@ fn triplet(fields: &[String], texts: &mut DistinctTexts) -> Option<Triplet> {
     distinct.then_some(Triplet { anchor, positive, negative })
 }
 
-/// The triplets of each step: all of them in random order, then all of them in another.
-#[derive(Debug)]
-pub struct Rounds<'a> {
-    triplets: &'a [Triplet],
-    seed: u64,
-    round: Option<usize>,
-    order: Vec<u32>,
-}
-
-impl<'a> Rounds<'a> {
-    /// Of these.
-    pub fn new(triplets: &'a [Triplet], seed: u64) -> Self {
-        Self { triplets, seed, round: None, order: Vec::new() }
-    }
-
-    /// The `count` triplets of `step`, a function of seed and step alone; none when there are none.
-    pub fn of_step(&mut self, step: u64, count: usize) -> StepTriplets {
-        let places = if self.triplets.is_empty() { 0 } else { count };
-        let first = step as usize * count;
-        let chosen = (first..first + places).map(|place| self.at(place)).collect();
-        StepTriplets::new(chosen)
-    }
-
-    fn at(&mut self, place: usize) -> Triplet {
-        const ROUNDS: u64 = 0x3a;
-        let round = place / self.triplets.len();
-        if self.round != Some(round) {
-            self.order = (0..self.triplets.len() as u32).collect();
-            Random::new(self.seed, &[ROUNDS, round as u64]).shuffle(&mut self.order);
-            self.round = Some(round);
-        }
-        self.triplets[self.order[place % self.triplets.len()] as usize]
-    }
-}
-
 /// The triplets of one step, laid out for the loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepTriplets {
@@ -176,7 +140,8 @@ pub struct StepTriplets {
 }
 
 impl StepTriplets {
-    fn new(mut triplets: Vec<Triplet>) -> Self {
+    /// Lays these out.
+    pub fn new(mut triplets: Vec<Triplet>) -> Self {
         triplets.sort_by_key(|triplet| triplet.negative.is_none()); // stable
         let negatives: Vec<u32> = triplets.iter().filter_map(|triplet| triplet.negative).collect();
         let anchors = triplets.iter().map(|triplet| triplet.anchor);
@@ -238,34 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn each_triplet_comes_once_in_a_round_and_any_step_can_be_jumped_to() {
-        let triplets: Vec<Triplet> = (0..10)
-            .map(|i| Triplet {
-                anchor: i,
-                positive: 10 + i,
-                negative: (i % 2 == 0).then_some(20 + i),
-            })
-            .collect();
-        let mut rounds = Rounds::new(&triplets, 3);
-        let steps: Vec<StepTriplets> = (0..10).map(|step| rounds.of_step(step, 4)).collect();
-        let anchors = |steps: &[StepTriplets]| {
-            let mut all: Vec<u32> =
-                steps.iter().flat_map(|step| step.rows[..step.count].to_vec()).collect();
-            all.sort_unstable();
-            all
-        };
-        let four_times: Vec<u32> = (0..40).map(|i| i / 4).collect();
-        assert_eq!(anchors(&steps), four_times);
-        assert_eq!(Rounds::new(&triplets, 3).of_step(7, 4), steps[7]);
-        assert_ne!(Rounds::new(&triplets, 4).of_step(7, 4), steps[7]);
-        for step in &steps {
-            let (anchors, rest) = step.rows.split_at(step.count);
-            let (positives, negatives) = rest.split_at(step.count);
-            assert!(anchors.iter().zip(positives).all(|(a, p)| p - a == 10));
-            assert!(anchors.iter().zip(negatives).all(|(a, n)| n - a == 20));
-            assert_eq!(negatives.len(), step.with_negative);
-            assert!(anchors[step.with_negative..].iter().all(|a| a % 2 == 1));
-        }
-        assert_eq!(Rounds::new(&[], 3).of_step(7, 4), StepTriplets::default());
+    fn the_texts_of_a_step_stand_in_the_order_in_which_the_loss_takes_them() {
+        let triplet =
+            |i| Triplet { anchor: i, positive: 10 + i, negative: (i % 2 == 0).then_some(20 + i) };
+        let step = StepTriplets::new((1..=4).map(triplet).collect());
+        let rows = vec![2, 4, 1, 3, 12, 14, 11, 13, 22, 24];
+        assert_eq!(step, StepTriplets { rows, count: 4, with_negative: 2 });
+        assert_eq!(StepTriplets::new(Vec::new()), StepTriplets::default());
     }
 }

@@ -4,16 +4,21 @@
 mod support;
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hpd_distill::pca::Pca;
+use hpd_distill::plan::plan;
 use hpd_distill::projected;
 use hpd_distill::recipe::Recipe;
 use hpd_distill::run::{Settings, TeacherArgument, run};
 use hpd_distill::scores::Scores;
 use hpd_distill::start::{KeptLayers, StudentStart};
 use hpd_encoder::{EncodeOptions, Model, ModelType};
-use hpd_files::Silent;
+use hpd_files::{Progress, Silent};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use support::{settings, teacher};
 
 /// The best cosine to the targets that the trainer saw on the held-back sentences.
@@ -213,6 +218,121 @@ fn a_second_stage_goes_on_with_the_student_in_its_space() {
     assert_ne!(open("better").identity().weights, open("student").identity().weights);
     let card = fs::read_to_string(folder.path().join("better/README.md")).unwrap();
     assert!(card.contains("Supervised: 20 pairs and triplets that people made"), "{card}");
+}
+
+/// The settings of a run with paraphrases of its first sentences and of one that is not among them.
+fn paraphrased(folder: &Path) -> Settings {
+    let mut settings = settings(folder, "hpd");
+    let sentences = fs::read_to_string(&settings.sentences[0].path).unwrap();
+    let pair = |line: &str| format!("{line}\t{} again\t{} thrice\n", line.to_uppercase(), line);
+    let pairs: String = sentences.lines().take(60).map(pair).collect();
+    let path = folder.join("paraphrases.tsv");
+    fs::write(&path, format!("a\tb\tc\n{pairs}an unknown one\tone that nobody knows\t\n")).unwrap();
+    settings.paraphrases = vec![path];
+    settings.recipe.set("paraphrases_per_step", "8").unwrap();
+    settings
+}
+
+#[test]
+fn a_student_of_paraphrases_is_the_one_that_was_trained_and_stopping_changes_no_bit() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let scores = run(&paraphrased(folder.path()), &Silent).unwrap();
+    assert!((cosine_of(&scores, 2) - best_dev_cosine(folder.path())).abs() < 1e-5, "{scores}");
+    let card = fs::read_to_string(folder.path().join("student/README.md")).unwrap();
+    assert!(card.contains("paraphrases, each of which learnt the teacher's vector"), "{card}");
+
+    let mut settings = paraphrased(other.path());
+    settings.recipe.set("checkpoint_every", "1").unwrap();
+    let mut whole = paraphrased(folder.path());
+    (whole.recipe, whole.overwrite) = (settings.recipe.clone(), true);
+    run(&whole, &Silent).unwrap();
+    for steps in [3, 9] {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let dies = DiesInTraining { left: AtomicUsize::new(usize::MAX), steps };
+        let died = catch_unwind(AssertUnwindSafe(|| run(&settings, &dies)));
+        std::panic::set_hook(hook);
+        assert!(died.is_err());
+        settings.resume = true;
+    }
+    run(&settings, &Silent).unwrap();
+    for name in ["last.safetensors", "best.safetensors"] {
+        let bytes = |folder: &Path| fs::read(folder.join("student.run").join(name)).unwrap();
+        assert!(bytes(folder.path()) == bytes(other.path()), "{name} differs");
+    }
+}
+
+/// Progress that panics when so many steps are taken.
+struct DiesInTraining {
+    left: AtomicUsize,
+    steps: usize,
+}
+
+impl Progress for DiesInTraining {
+    fn stage(&self, name: &str, _: Option<u64>) {
+        self.left.store(if name == "training" { self.steps } else { usize::MAX }, Ordering::SeqCst);
+    }
+
+    fn advance(&self, units: u64) {
+        let left = self.left.load(Ordering::SeqCst);
+        assert!(left == usize::MAX || units < left as u64, "killed");
+        if left != usize::MAX {
+            self.left.store(left - units as usize, Ordering::SeqCst);
+        }
+    }
+
+    fn message(&self, _: &str) {}
+    fn note(&self, _: &str) {}
+    fn finish(&self) {}
+}
+
+#[test]
+fn a_run_is_bound_to_its_paraphrases_and_does_without_when_there_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = paraphrased(folder.path());
+    run(&settings, &Silent).unwrap();
+    settings.resume = true;
+    let text = fs::read_to_string(&settings.paraphrases[0]).unwrap();
+    fs::write(&settings.paraphrases[0], text.replace("again", "once more")).unwrap();
+    let error = run(&settings, &Silent).unwrap_err().to_string();
+    assert!(error.contains("paraphrases"), "{error}");
+    let none = tempfile::tempdir().unwrap();
+    run(&self::settings(none.path(), "hpd"), &Silent).unwrap();
+    let binding = fs::read_to_string(none.path().join("student.run/run.json")).unwrap();
+    assert!(!binding.contains("\"paraphrases\""), "{binding}");
+}
+
+#[test]
+fn a_plan_counts_paraphrases() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = plan(&paraphrased(folder.path()), &Silent).unwrap();
+    let without = plan(&settings(folder.path(), "hpd"), &Silent).unwrap();
+    assert!(with.to_string().contains("paraphrases   1"), "{with}");
+    assert!(!without.to_string().contains("paraphrases  "), "{without}");
+    // The unknown sentence has a vector of 36 numbers in 16 bits.
+    assert_eq!(with.teacher_bytes, without.teacher_bytes + 72);
+}
+
+#[test]
+fn a_file_of_vectors_teaches_paraphrases_of_its_own_sentences_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = paraphrased(folder.path());
+    let numbers: Vec<f32> = (0..400 * 16).map(|i| ((i * i) as f32).sin()).collect();
+    let view = TensorView::new(Dtype::F32, vec![400, 16], bytemuck::cast_slice(&numbers)).unwrap();
+    let vectors = folder.path().join("vectors.safetensors");
+    fs::write(&vectors, safetensors::serialize([("vectors", view)], None).unwrap()).unwrap();
+    settings.teacher = TeacherArgument::Vectors(vectors);
+    settings.recipe.set("head.start", "random").unwrap();
+    settings.start = StudentStart::Cut { model: Some(teacher()), kept: KeptLayers::Spread(1) };
+    let error = run(&settings, &Silent).unwrap_err().to_string();
+    assert!(
+        error.contains("no vectors for 1 sentences of the paraphrases, such as `an unknown one`")
+    );
+    let text = fs::read_to_string(&settings.paraphrases[0]).unwrap();
+    let known: Vec<&str> = text.lines().filter(|line| !line.contains("unknown")).collect();
+    fs::write(&settings.paraphrases[0], known.join("\n")).unwrap();
+    settings.overwrite = true;
+    run(&settings, &Silent).unwrap();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor};
+use hpd_distill::paraphrases::Paraphrase;
 use hpd_distill::random::Random;
 use hpd_distill::recipe::{Activation, Order, Recipe};
 use hpd_distill::student::{HeadShape, Student};
@@ -27,6 +28,7 @@ struct Data {
     teacher: Vec<Vec<f32>>,
     held_back: Vec<u32>,
     triplets: Vec<Triplet>,
+    paraphrases: Vec<Paraphrase>,
 }
 
 impl Data {
@@ -49,7 +51,7 @@ impl Data {
             tokens.offsets.push(tokens.ids.len());
         }
         let held_back = (50..SENTENCES as u32).collect();
-        Self { config, tokens, teacher, triplets: Vec::new(), held_back }
+        Self { config, tokens, teacher, triplets: Vec::new(), paraphrases: Vec::new(), held_back }
     }
 
     fn run(
@@ -63,6 +65,7 @@ impl Data {
             teacher,
             sentences: self.tokens.len(),
             triplets: &self.triplets,
+            paraphrases: &self.paraphrases,
             teacher_dim: TEACHER_DIM,
             centred: &|teacher| teacher,
             project: &|teacher: Tensor<2>| {
@@ -186,17 +189,29 @@ fn killed_after(data: &Data, recipe: &Recipe, folder: &Path, limit: usize) {
 
 #[test]
 fn stopped_and_resumed_is_never_stopped() {
-    for (name, threads) in
-        [("hpd", 1), ("hpd2022", 1), ("ibkd", 1), ("hpd", 2), ("static", 2), ("supervised", 1)]
-    {
+    for (name, threads) in [
+        ("hpd", 1),
+        ("hpd2022", 1),
+        ("ibkd", 1),
+        ("hpd", 2),
+        ("static", 2),
+        ("supervised", 1),
+        ("hpd with paraphrases", 1),
+        ("supervised with paraphrases", 1),
+    ] {
+        let (preset, with) = name.split_once(' ').unwrap_or((name, ""));
         let config = if name == "static" { static_config() } else { config() };
         let mut data = Data::for_students_like(config);
-        if name == "supervised" {
+        if preset == "supervised" {
             data.triplets = triplets();
         }
+        if with == "with paraphrases" {
+            data.paraphrases = paraphrases();
+        }
         let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut recipe = recipe(name);
+        let mut recipe = recipe(preset);
         recipe.dropout = 0.1;
+        recipe.paraphrases_per_step = 3;
         in_threads(threads, || {
             let teacher = |i: usize, numbers: &mut [f32]| data.copy(i, numbers);
             let expected = data.run(&recipe, whole.path(), &teacher).unwrap();
@@ -240,6 +255,33 @@ fn the_student_learns_what_people_say_belongs_together() {
     let losses: Vec<f64> =
         course(folder.path()).iter().filter_map(|line| line["loss_contrast"].as_f64()).collect();
     assert!(losses[losses.len() - 1] < 0.5 * losses[0], "{losses:?}");
+}
+
+/// Sentences that are taught the vectors of others.
+fn paraphrases() -> Vec<Paraphrase> {
+    (0..7).map(|i| Paraphrase { text: 50 + i, taught_by: 20 + i }).collect()
+}
+
+#[test]
+fn a_paraphrase_learns_the_vector_of_its_sentence() {
+    let (mut data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    data.paraphrases = paraphrases();
+    // The texts are held back, so nothing else teaches them.
+    let mut recipe = recipe("hpd");
+    recipe.epochs = 40;
+    recipe.paraphrases_per_step = 7;
+    let outcome = data.run(&recipe, folder.path(), &|i, numbers| data.copy(i, numbers)).unwrap();
+    let cosine = |text: u32, taught_by: u32| {
+        let vector = outcome.last.embed(&[data.tokens.text(text as usize)]);
+        let target = &data.teacher[taught_by as usize][..8];
+        let length = |numbers: &[f32]| numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let dot: f32 = vector.row(0).iter().zip(target).map(|(a, b)| a * b).sum();
+        dot / (length(vector.row(0)) * length(target))
+    };
+    for Paraphrase { text, taught_by } in paraphrases() {
+        let [taught, own] = [cosine(text, taught_by), cosine(text, text)];
+        assert!(taught > 0.9 && taught > own + 0.2, "{taught} {own}");
+    }
 }
 
 #[test]

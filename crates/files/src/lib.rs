@@ -14,6 +14,7 @@ pub mod interrupt;
 pub mod progress;
 pub mod records;
 pub mod spool;
+pub mod text_file;
 pub mod vectors;
 
 pub use error::{Error, ErrorKind, Result};

@@ -48,6 +48,7 @@ pub fn settings(folder: &Path, recipe: &str) -> Settings {
         sentences: vec![SentenceFile { path, weight: 1.0 }],
         sentence_options: SentenceOptions { dev: 40, ..SentenceOptions::default() },
         triplets: Vec::new(),
+        paraphrases: Vec::new(),
         projection: None,
         recipe: recipe_knobs,
         recipe_name: recipe.to_owned(),
