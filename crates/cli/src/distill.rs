@@ -55,6 +55,10 @@ pub(crate) struct Arguments {
     /// Start from random weights of this width, with the vocabulary of the teacher or of `--student`
     #[arg(long, value_name = "WIDTH")]
     fresh_width: Option<usize>,
+    /// Keep only the N tokens that the training text needs most, and those without which some word could not be spelled:
+    /// a smaller table and a smaller tokenizer (WordPiece and Unigram) [default: all]
+    #[arg(long, value_name = "N")]
+    vocabulary: Option<usize>,
     /// Recipe: `hpd`, `hpd2022` (the paper's released code), `mcr2`, `ibkd` (systems that followed it), `static`, the second
     /// stages `supervised` and `ibkd-2`, or a TOML file [default: static with --layers 0, else hpd]
     #[arg(long, value_name = "NAME|FILE")]
@@ -164,6 +168,7 @@ impl Arguments {
             },
             triplets: self.triplets.clone(),
             projection: self.projection.clone(),
+            vocabulary: self.vocabulary,
             recipe: self.recipe()?,
             recipe_name: self.recipe_name().to_owned(),
             output: self.output.clone(),

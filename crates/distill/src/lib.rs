@@ -39,6 +39,7 @@ pub mod teacher;
 pub mod topics;
 pub mod train;
 pub mod triplets;
+pub mod vocabulary;
 
 pub use hpd_eval::pca;
 pub use hpd_kernels::memory::keep_freed as keep_freed_memory;

@@ -88,7 +88,11 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
     progress.stage("measuring", None);
     let (teacher_dim, teacher_rate) = teacher_speed(settings, &sentences)?;
     let student = fresh_student(recipe, &start, settings)?;
-    let parameters: usize = student.tensors().iter().map(|tensor| tensor.data.len()).sum();
+    let mut parameters: usize = student.tensors().iter().map(|tensor| tensor.data.len()).sum();
+    if let Some(count) = settings.vocabulary {
+        // The steps are measured with all tokens: which go is known only when all the text is counted.
+        parameters -= (start.config.vocab_size - count) * start.config.hidden_size;
+    }
     let step_seconds = step_seconds(recipe, &start, &student, &sentences, teacher_dim)?;
     Ok(Plan {
         sentences: epochs.first().copied().unwrap_or(0),

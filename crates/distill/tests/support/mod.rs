@@ -49,6 +49,7 @@ pub fn settings(folder: &Path, recipe: &str) -> Settings {
         sentence_options: SentenceOptions { dev: 40, ..SentenceOptions::default() },
         triplets: Vec::new(),
         projection: None,
+        vocabulary: None,
         recipe: recipe_knobs,
         recipe_name: recipe.to_owned(),
         output: folder.join("student"),
