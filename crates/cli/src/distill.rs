@@ -55,8 +55,8 @@ pub(crate) struct Arguments {
     /// Start from random weights of this width, with the vocabulary of the teacher or of `--student`
     #[arg(long, value_name = "WIDTH")]
     fresh_width: Option<usize>,
-    /// Keep only the N tokens that the training text needs most, and those without which some word could not be spelled:
-    /// a smaller table and a smaller tokenizer (WordPiece and Unigram) [default: all]
+    /// Keep only N tokens, those without which some word could not be spelled and of the others those that the training
+    /// text needs most: a smaller table and a smaller tokenizer (WordPiece or Unigram) [default: all]
     #[arg(long, value_name = "N")]
     vocabulary: Option<usize>,
     /// Recipe: `hpd`, `hpd2022` (the paper's released code), `mcr2`, `ibkd` (systems that followed it), `static`, the second
