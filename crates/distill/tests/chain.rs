@@ -300,7 +300,7 @@ fn a_plan_counts_the_tokens_that_stay() {
     let whole = plan(&settings, &Silent).unwrap();
     settings.vocabulary = Some(150);
     let narrow = plan(&settings, &Silent).unwrap();
-    assert_eq!(whole.parameters - narrow.parameters, 150 * 32);
+    assert_eq!(whole.parameters - narrow.parameters, 150 * 36);
     settings.vocabulary = Some(301);
     let error = plan(&settings, &Silent).unwrap_err();
     assert!(error.to_string().contains("has 300 tokens"), "{error}");
