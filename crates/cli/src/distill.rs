@@ -59,6 +59,10 @@ pub(crate) struct Arguments {
     /// Start from random weights of this width, with the vocabulary of the teacher or of `--student`
     #[arg(long, value_name = "WIDTH")]
     fresh_width: Option<usize>,
+    /// Keep only N tokens, those without which some word could not be spelled and of the others those that the training
+    /// text needs most: a smaller table and a smaller tokenizer (WordPiece or Unigram) [default: all]
+    #[arg(long, value_name = "N")]
+    vocabulary: Option<usize>,
     /// Recipe: `hpd`, `hpd2022` (the paper's released code), `mcr2`, `ibkd` (systems that followed it), `static`, the second
     /// stages `supervised` and `ibkd-2`, or a TOML file [default: static with --layers 0, else hpd]
     #[arg(long, value_name = "NAME|FILE")]
@@ -170,6 +174,7 @@ impl Arguments {
             triplets: self.triplets.clone(),
             paraphrases: self.paraphrases.clone(),
             projection: self.projection.clone(),
+            vocabulary: self.vocabulary,
             recipe: self.recipe()?,
             recipe_name: self.recipe_name().to_owned(),
             output: self.output.clone(),

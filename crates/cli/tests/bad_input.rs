@@ -419,6 +419,17 @@ mod distil {
     }
 
     #[test]
+    fn a_vocabulary_that_is_too_small_or_too_large() {
+        let shop = Workshop::new();
+        let (model, texts) = (shop.name("model"), shop.texts(400));
+        for (count, hint) in [("7", "or more"), ("9999", "leave it out to keep all")] {
+            let run = ["--teacher", &model, "--layers", "1", "--dim", "8", "--sentences", &texts];
+            let arguments = [run.as_slice(), &["--vocabulary", count]].concat();
+            refused_distilling(&shop, &arguments, &[count, "tokenizer.json", hint]);
+        }
+    }
+
+    #[test]
     fn an_unknown_key_in_a_recipe() {
         let shop = Workshop::new();
         let recipe = shop.write("recipe.toml", b"learning_rat = 1.0\n");

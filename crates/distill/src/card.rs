@@ -7,6 +7,8 @@ use std::fmt::{self, Write};
 
 use hpd_encoder::DenseActivation;
 
+use crate::vocabulary::KeptFacts;
+
 /// What a model card tells.
 #[derive(Clone, Debug)]
 pub struct Card {
@@ -50,6 +52,8 @@ pub struct StudentFacts {
     pub body: StudentBody,
     /// Parameters, embeddings and head included.
     pub parameters: usize,
+    /// How much of its start's vocabulary it keeps, when not all.
+    pub vocabulary: Option<KeptFacts>,
     /// Whether vectors come out with length 1.
     pub normalize: bool,
     /// Shorter prefixes of the vectors that were trained too.
@@ -256,6 +260,12 @@ impl Card {
             student.body.table_rows(),
             student.dim,
         );
+        if let Some(KeptFacts { tokens, of, share }) = student.vocabulary {
+            text += &format!(
+                "| vocabulary | {tokens} of {of} tokens, which make up {:.2} % of the training text |\n",
+                share * 100.0
+            );
+        }
         if !student.matryoshka_dimensions.is_empty() {
             let prefixes: Vec<_> =
                 student.matryoshka_dimensions.iter().map(ToString::to_string).collect();
@@ -480,6 +490,7 @@ pub(crate) mod tests {
                     activation: DenseActivation::Identity,
                 },
                 parameters: 17_300_000,
+                vocabulary: None,
                 normalize: true,
                 matryoshka_dimensions: vec![32, 64],
             },
@@ -556,6 +567,16 @@ pub(crate) mod tests {
         let words = "trained on 400 of them by maximal coding rate reduction ([Severdija et al. 2023]\
                      (https://arxiv.org/abs/2304.12674)), 30 steps, 8 clusters.\n";
         assert!(markdown.contains(words), "{markdown}");
+    }
+
+    #[test]
+    fn card_tells_how_much_of_the_vocabulary_is_kept() {
+        assert!(!card().to_markdown().contains("| vocabulary |"));
+        let mut card = card();
+        card.student.vocabulary = Some(KeptFacts { tokens: 8000, of: 30_522, share: 0.97853 });
+        let row =
+            "| vocabulary | 8000 of 30522 tokens, which make up 97.85 % of the training text |\n";
+        assert!(card.to_markdown().contains(row), "{}", card.to_markdown());
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Finish<'_> {
             encoder,
             tensors,
             head,
-            tokenizer_from: folder.transformer.clone(),
+            tokenizer_from: self.start.tokenizer_folder().to_owned(),
             prompts: folder.prompts.clone(),
             default_prompt_name: folder.default_prompt_name.clone(),
         })
@@ -264,6 +264,7 @@ impl Finish<'_> {
             dim: self.recipe().dim,
             body,
             parameters,
+            vocabulary: self.start.kept.as_ref().map(|kept| kept.facts),
             normalize: self.recipe().normalize,
             matryoshka_dimensions: self.recipe().matryoshka.clone(),
         }

@@ -42,6 +42,7 @@ pub mod teacher;
 pub mod topics;
 pub mod train;
 pub mod triplets;
+pub mod vocabulary;
 pub mod wordnet;
 
 pub use hpd_eval::pca;

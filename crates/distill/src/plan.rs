@@ -95,7 +95,11 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
     progress.stage("measuring", None);
     let (teacher_dim, teacher_rate) = teacher_speed(settings, &sentences)?;
     let student = fresh_student(recipe, &start, settings)?;
-    let parameters: usize = student.tensors().iter().map(|tensor| tensor.data.len()).sum();
+    let mut parameters: usize = student.tensors().iter().map(|tensor| tensor.data.len()).sum();
+    if let Some(count) = settings.vocabulary {
+        // The steps are measured with all tokens: which go is known only when all the text is counted.
+        parameters -= (start.config.vocab_size - count) * start.config.hidden_size;
+    }
     // Triplets have two or three texts each; all texts are taken to be as long as sentences.
     let triplets = if recipe.loss.contrast > 0.0 { 5 * recipe.triplets_per_step / 2 } else { 0 };
     let beside = triplets + paraphrases.as_ref().map_or(0, |_| recipe.paraphrases_per_step);

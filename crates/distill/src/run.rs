@@ -32,6 +32,7 @@ use crate::student::Student;
 use crate::teacher::{Teacher, TeacherKind};
 use crate::train::{self, DevSts, Outcome, TrainingData};
 use crate::triplets::Triplets;
+use crate::vocabulary::Vocabulary;
 
 /// All that a run is started with.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct Settings {
     pub paraphrases: Vec<PathBuf>,
     /// The folder of a run whose projection is used, or the file of it there; `None` makes one.
     pub projection: Option<PathBuf>,
+    /// How many tokens of the start's vocabulary the student keeps; `None` for all.
+    pub vocabulary: Option<usize>,
     /// Every knob of the training.
     pub recipe: Recipe,
     /// What the recipe was asked for by.
@@ -160,7 +163,23 @@ impl Settings {
     pub(crate) fn start(&self) -> Result<Start> {
         let start = Start::find(&self.start, || self.teacher.folder())?;
         start.check(&self.recipe)?;
+        if let Some(count) = self.vocabulary {
+            Vocabulary::read(&start.folder)?.check(count)?;
+        }
         Ok(start)
+    }
+
+    /// `start` with as much of its vocabulary as the student keeps, chosen by all its text.
+    fn narrowed(
+        &self,
+        start: Start,
+        text: &Text<'_>,
+        folder: &RunFolder,
+        progress: &dyn Progress,
+    ) -> Result<Start> {
+        let Some(count) = self.vocabulary else { return Ok(start) };
+        let tokens = text.tokenize(&start, &self.recipe, progress)?;
+        start.keeping(count, &tokens, folder.place("tokenizer"))
     }
 
     /// How sentences are read, with what the recipe says of it.
@@ -269,7 +288,7 @@ impl Settings {
 /// When a step fails; what the steps before it made stays in `OUTPUT.run` and is used again with `resume`.
 pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let recipe = &settings.recipe;
-    let start = settings.start()?;
+    let whole = settings.start()?;
     let folder = RunFolder::open(&settings.output, settings.resume, settings.overwrite)?;
     let sentences = settings.read_sentences(progress)?;
     let triplets = settings.read_triplets(progress)?;
@@ -280,6 +299,12 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let card = teacher.card(&sentences);
     let given = settings.projection.as_deref();
     let given = given.map(|path| given_projection(path, recipe, &teacher, &card)).transpose()?;
+    let text = Text {
+        sentences: &sentences,
+        triplets: triplets.as_ref(),
+        paraphrases: paraphrases.as_ref(),
+    };
+    let start = settings.narrowed(whole, &text, &folder, progress)?;
     let mut binding = binding(&start, &card, &sentences, recipe)?;
     // Only where there are any, so that runs from before these existed can be gone on with.
     if let Some(triplets) = &triplets {
@@ -287,6 +312,9 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     }
     if let Some(paraphrases) = &paraphrases {
         binding.insert("paraphrases".to_owned(), json!(paraphrases.fingerprint().to_string()));
+    }
+    if let Some(kept) = &start.kept {
+        binding.insert("vocabulary".to_owned(), json!(kept.fingerprint().to_string()));
     }
     if let Some(projection) = &given {
         binding.insert("projection".to_owned(), json!(projection.fingerprint().to_string()));
@@ -297,6 +325,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
             .map_err(|e| Error::input("the results in `run.json` are damaged").caused_by(e));
     }
     atomic::write(&folder.place("recipe.toml"), recipe.to_toml().as_bytes())?;
+    start.write_tokenizer(recipe)?;
 
     let cache = settings.teacher_cache.clone().unwrap_or_else(|| folder.place("teacher"));
     let vectors = teacher.embed(&sentences, &cache, progress)?;
@@ -330,18 +359,11 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
         projection: &projection,
         pairs: pairs.as_ref(),
     };
-    let mut tokens = start.tokenize(&sentences, recipe, progress)?;
-    if let Some(triplets) = &triplets {
-        tokens.append(&start.tokenize(triplets.texts(), recipe, progress)?);
-    }
-    if let Some(paraphrases) = &paraphrases {
-        tokens.append(&start.tokenize(paraphrases.texts(), recipe, progress)?);
-    }
-    let lesson = Lesson {
-        tokens,
-        pair_tokens: start.tokenize_pairs(pairs.as_ref(), recipe)?,
-        longest: start.tokenizer(recipe)?.max_tokens(),
-    };
+    let tokens = text.tokenize(&start, recipe, progress)?;
+    let longest = start.tokenizer(recipe)?.max_tokens();
+    note_tokens(&tokens, &start, longest, progress);
+    let lesson =
+        Lesson { tokens, pair_tokens: start.tokenize_pairs(pairs.as_ref(), recipe)?, longest };
     let student = start.student(recipe, &projection, &lesson.tokens, &device, progress)?;
     let judged = begin(settings, &teacher, &student, &lesson, &material, &folder, progress)?;
     let began = Instant::now();
@@ -400,6 +422,49 @@ fn check_width(recipe: &Recipe, teacher: &Teacher) -> Result<()> {
         ))
         .hint(format!("--dim {}", width.min(128)))),
         _ => Ok(()),
+    }
+}
+
+/// All that is trained on, as people wrote it.
+struct Text<'a> {
+    sentences: &'a Sentences,
+    triplets: Option<&'a Triplets>,
+    paraphrases: Option<&'a Paraphrases>,
+}
+
+impl Text<'_> {
+    /// The tokens of the sentences, and behind them those of the triplets' texts and of the paraphrases.
+    fn tokenize(&self, start: &Start, recipe: &Recipe, progress: &dyn Progress) -> Result<Tokens> {
+        let mut tokens = start.tokenize(self.sentences, recipe, progress)?;
+        if let Some(triplets) = self.triplets {
+            tokens.append(&start.tokenize(triplets.texts(), recipe, progress)?);
+        }
+        if let Some(paraphrases) = self.paraphrases {
+            tokens.append(&start.tokenize(paraphrases.texts(), recipe, progress)?);
+        }
+        Ok(tokens)
+    }
+}
+
+/// Says what the student's tokenizer made of the text, as far as something was lost or grew.
+fn note_tokens(tokens: &Tokens, start: &Start, longest: usize, progress: &dyn Progress) {
+    if tokens.truncated > 0 {
+        progress.note(&format!(
+            "{} of {} texts are longer than {longest} tokens and cut for the student",
+            tokens.truncated,
+            tokens.len(),
+        ));
+    }
+    if let Some(kept) = &start.kept {
+        let per_text = |count: usize| count as f64 / tokens.len().max(1) as f64;
+        progress.note(&format!(
+            "the vocabulary keeps {} of {} tokens, {:.2} % of the text's: {:.2} tokens a text, {:.2} before",
+            kept.facts.tokens,
+            kept.facts.of,
+            kept.facts.share * 100.0,
+            per_text(tokens.ids.len()),
+            per_text(kept.tokens_before),
+        ));
     }
 }
 

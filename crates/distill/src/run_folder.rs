@@ -5,6 +5,7 @@
 //! student.run/
 //!   run.json             what the run was started with and how far it has come
 //!   recipe.toml          the resolved recipe
+//!   tokenizer/           the student's tokenizer, where it keeps only part of its start's vocabulary
 //!   pca.safetensors      the projection, when fitted; `mcr2.safetensors` where it is a trained map
 //!   beginning.json       what it began with: teacher, files, token counts, held-back sentences
 //!   held_back.safetensors  those sentences as the teacher and the student at its start see them

@@ -16,6 +16,7 @@ use crate::recipe::{Activation, HeadStart, Recipe};
 use crate::sentences::Sentences;
 use crate::student::{HeadShape, Student, spread_layers};
 use crate::table;
+use crate::vocabulary::{Kept, Vocabulary};
 
 /// Width of an attention head of a fresh student, as in the small models people start from.
 const HEAD_WIDTH: usize = 32;
@@ -85,6 +86,8 @@ pub struct Start {
     pub config: EncoderConfig,
     /// The layers of the folder that stay, none for a static student; `None` for random weights.
     pub layers: Option<Vec<usize>>,
+    /// The tokens of the folder that stay; `None` for all.
+    pub kept: Option<Kept>,
 }
 
 impl Start {
@@ -106,12 +109,12 @@ impl Start {
             StudentStart::Static { model } => {
                 let folder = tabular(model.as_deref().map_or_else(&teacher, Ok)?)?;
                 let config = static_config(&folder, folder.dim());
-                return Ok(Self { folder, config, layers: Some(Vec::new()) });
+                return Ok(Self { folder, config, layers: Some(Vec::new()), kept: None });
             }
             StudentStart::Fresh { vocabulary, width, layers: 0 } => {
                 let folder = tabular(vocabulary.as_deref().map_or_else(&teacher, Ok)?)?;
                 let config = static_config(&folder, *width);
-                return Ok(Self { folder, config, layers: None });
+                return Ok(Self { folder, config, layers: None, kept: None });
             }
             StudentStart::Fresh { vocabulary, .. } => {
                 (trainable(vocabulary.as_deref().map_or_else(&teacher, Ok)?)?, None)
@@ -122,7 +125,35 @@ impl Start {
         if let StudentStart::Fresh { width, layers, .. } = start {
             reshape(&mut config, *width, *layers)?;
         }
-        Ok(Self { folder, config, layers })
+        Ok(Self { folder, config, layers, kept: None })
+    }
+
+    /// The same with only the `count` tokens that `text`, as [`Start::tokenize`] gives it, needs most, and a smaller
+    /// tokenizer for `tokenizer`, where [`Start::write_tokenizer`] writes it.
+    ///
+    /// # Errors
+    /// When the tokenizer can lose no token, or not so many; see [`Vocabulary`].
+    pub fn keeping(self, count: usize, text: &Tokens, tokenizer: PathBuf) -> Result<Self> {
+        let vocabulary = Vocabulary::read(&self.folder)?;
+        same_tokens(&Tokenizer::of(&self.folder, None)?, vocabulary.folder(), vocabulary.tokens())?;
+        let kept = vocabulary.keep(count, text, tokenizer)?;
+        let config = EncoderConfig { vocab_size: count, ..self.config };
+        Ok(Self { config, kept: Some(kept), ..self })
+    }
+
+    /// Writes the tokenizer of a student that keeps only some tokens; nothing for others.
+    ///
+    /// # Errors
+    /// When the disk is full, or what was written is not read as it was meant.
+    pub fn write_tokenizer(&self, recipe: &Recipe) -> Result<()> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        kept.write()?;
+        same_tokens(&self.tokenizer(recipe)?, &kept.folder, kept.tokens())
+    }
+
+    /// Where the student's tokenizer lies.
+    pub fn tokenizer_folder(&self) -> &Path {
+        self.kept.as_ref().map_or(&self.folder.transformer, |kept| &kept.folder)
     }
 
     /// Whether the student has no layers.
@@ -189,12 +220,17 @@ impl Start {
         };
         let weight = weight.as_deref();
         if self.is_static() {
-            let words = table::start(&Model::open(&self.folder.path)?, tokens, progress)?;
+            let model = Model::open(&self.folder.path)?;
+            let words = table::start(&model, self.kept.as_ref(), tokens, progress)?;
             let config = self.config.clone();
             return Student::from_table(config, &words, head, weight, recipe.seed, device);
         }
         let folder = &self.folder.transformer;
-        let student = Student::from_folder(folder, layers, head, weight, recipe.seed, device)?;
+        let mut student = Student::from_folder(folder, layers, head, weight, recipe.seed, device)?;
+        if let Some(kept) = &self.kept {
+            student.words = kept.gather(&student.words, student.config.hidden_size);
+            student.config.vocab_size = kept.ids.len();
+        }
         Ok(student.computing_in(recipe.arithmetic))
     }
 
@@ -204,7 +240,11 @@ impl Start {
     /// When the tokenizer is missing, damaged or does not fit the vocabulary.
     pub fn tokenizer(&self, recipe: &Recipe) -> Result<Tokenizer> {
         // The student's architecture decides whether special tokens frame a text.
-        let folder = Folder { config: self.config.clone(), ..self.folder.clone() };
+        let folder = Folder {
+            config: self.config.clone(),
+            transformer: self.tokenizer_folder().to_owned(),
+            ..self.folder.clone()
+        };
         Tokenizer::of(&folder, Some(recipe.max_tokens.min(self.config.max_tokens())))
     }
 
@@ -227,14 +267,6 @@ impl Start {
             let tokens = tokenizer.tokenize(&texts)?;
             all.append(&tokens);
             progress.advance(rows.len() as u64);
-        }
-        if all.truncated > 0 {
-            progress.note(&format!(
-                "{} of {} sentences are longer than {} tokens and cut for the student",
-                all.truncated,
-                sentences.len(),
-                tokenizer.max_tokens()
-            ));
         }
         Ok(all)
     }
@@ -261,11 +293,32 @@ impl Start {
             ("hidden_size", self.config.hidden_size),
             ("num_attention_heads", self.config.num_attention_heads),
             ("intermediate_size", self.config.intermediate_size),
+            ("vocab_size", self.config.vocab_size),
         ] {
             json.insert(name.to_owned(), json!(value));
         }
+        if let Some(kept) = &self.kept {
+            kept.renumber_config(&mut json);
+        }
         Ok(json)
     }
+}
+
+/// Makes sure that a tokenizer has the tokens that its file in `folder` was taken to list: the library has ids of its
+/// own where a file contradicts itself.
+fn same_tokens<'a>(
+    tokenizer: &Tokenizer,
+    folder: &Path,
+    tokens: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    if tokenizer.vocabulary()?.iter().map(String::as_str).eq(tokens) {
+        return Ok(());
+    }
+    Err(Error::model(format!(
+        "the tokenizer in `{}` has other tokens, or in another order, than its file lists, so that it can lose none",
+        folder.display()
+    ))
+    .hint("leave `--vocabulary` out"))
 }
 
 /// The matrix, `[dim, hidden_size]`, of the head in `folder`.

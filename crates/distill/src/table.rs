@@ -10,6 +10,8 @@
 use hpd_encoder::{Model, Tokens};
 use hpd_files::{Progress, Result};
 
+use crate::vocabulary::Kept;
+
 /// A token that is this share of all counts half.
 ///
 /// # Source
@@ -19,16 +21,25 @@ const HALF_WEIGHT_SHARE: f64 = 1e-3;
 
 /// The table that a static student starts with, `[vocabulary, dim of the model]`: the model's vector of each token,
 /// of length 1 on average so that a learning rate means the same whatever the model, and weighed by its share of
-/// `training`. The rows of a model that is static itself are weighed already.
+/// `training`. The rows of a model that is static itself are weighed already. Where only some tokens are `kept`, the
+/// table and the ids of `training` are theirs.
 ///
 /// # Errors
 /// When the user interrupts.
 ///
 /// # Cost
 /// As [`Model::encode_vocabulary`].
-pub fn start(model: &Model, training: &Tokens, progress: &dyn Progress) -> Result<Vec<f32>> {
+pub fn start(
+    model: &Model,
+    kept: Option<&Kept>,
+    training: &Tokens,
+    progress: &dyn Progress,
+) -> Result<Vec<f32>> {
     let mut table = model.encode_vocabulary(progress)?;
     let dim = table.dim;
+    if let Some(kept) = kept {
+        table.data = kept.gather(&table.data, dim);
+    }
     scale_to_unit_mean(&mut table.data, dim);
     if !model.folder().config.model_type.is_static() {
         weigh(&mut table.data, dim, training);

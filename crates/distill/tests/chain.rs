@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hpd_distill::inspection::{Questions, inspect};
 use hpd_distill::pca::Pca;
 use hpd_distill::plan::plan;
 use hpd_distill::projected;
@@ -182,6 +183,132 @@ fn a_head_that_no_table_can_hold_is_refused_before_anything_is_read() {
     settings.recipe = Recipe::load("ibkd").unwrap();
     let error = run(&settings, &Silent).unwrap_err();
     assert_eq!(error.hint_text(), Some("--set loss.hsic=0"));
+}
+
+/// A student that keeps so much of the vocabulary, exported as it was trained; gives the model and the run's settings.
+fn narrow(folder: &Path, recipe: &str, start: StudentStart) -> (Model, Settings) {
+    let mut settings = settings(folder, recipe);
+    settings.vocabulary = Some(150);
+    settings.start = start;
+    if recipe == "static" {
+        settings.recipe.set("head.start", "random").unwrap();
+    }
+    let scores = run(&settings, &Silent).unwrap();
+    assert!((cosine_of(&scores, 2) - best_dev_cosine(folder)).abs() < 1e-5, "{scores}");
+    let student = Model::open(&folder.join("student")).unwrap();
+    assert_eq!(student.folder().config.vocab_size, 150);
+    let card = fs::read_to_string(folder.join("student/README.md")).unwrap();
+    assert!(card.contains("| vocabulary | 150 of 300 tokens, which make up"), "{card}");
+    (student, settings)
+}
+
+fn one_layer() -> StudentStart {
+    StudentStart::Cut { model: None, kept: KeptLayers::Spread(1) }
+}
+
+#[test]
+fn a_student_of_fewer_tokens_is_exported_as_it_was_trained_in_the_space_of_one_with_all() {
+    let fresh = |layers| StudentStart::Fresh { width: 32, layers, vocabulary: None };
+    for (recipe, start) in [
+        ("hpd", one_layer()),
+        ("hpd", fresh(1)),
+        ("static", StudentStart::Static { model: None }),
+        ("static", fresh(0)),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (student, mut settings) = narrow(folder.path(), recipe, start.clone());
+        let texts = ["one two three", "the spider", "", "seven of nine 7", "zzz"];
+        let together = student.encode(&texts, &EncodeOptions::default()).unwrap().rows;
+        for (text, row) in texts.iter().zip(together.data.chunks_exact(8)) {
+            let alone = student.encode(&[text], &EncodeOptions::default()).unwrap().rows;
+            assert_eq!(alone.data, row, "{recipe}, {start:?}: {text}");
+        }
+        let small = folder.path().join("int8");
+        hpd_encoder::convert::quantize(&folder.path().join("student"), &small, false).unwrap();
+        assert_eq!(Model::open(&small).unwrap().identity().space, student.identity().space);
+        settings.vocabulary = None;
+        settings.output = folder.path().join("whole");
+        run(&settings, &Silent).unwrap();
+        let whole = Model::open(&settings.output).unwrap();
+        assert_eq!(whole.identity().space, student.identity().space);
+        assert!(whole.parameters() > student.parameters());
+    }
+}
+
+#[test]
+fn tokens_of_unigram_can_be_taken_out_too() {
+    let fixtures = teacher().parent().unwrap().to_owned();
+    let xlm = Some(fixtures.join("xlm_roberta_max"));
+    for (recipe, start) in [
+        ("hpd", StudentStart::Cut { model: xlm.clone(), kept: KeptLayers::Spread(1) }),
+        ("static", StudentStart::Static { model: Some(fixtures.join("model2vec_plain")) }),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(folder.path(), recipe);
+        settings.recipe.set("head.start", "random").unwrap();
+        settings.recipe.set("max_tokens", "20").unwrap();
+        settings.vocabulary = Some(110);
+        settings.start = start;
+        let scores = run(&settings, &Silent).unwrap();
+        assert!((cosine_of(&scores, 2) - best_dev_cosine(folder.path())).abs() < 1e-5, "{scores}");
+        let student = Model::open(&folder.path().join("student")).unwrap();
+        assert_eq!(student.folder().config.vocab_size, 110, "{recipe}");
+    }
+}
+
+#[test]
+fn a_run_of_fewer_tokens_goes_on_with_the_same_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let (student, mut settings) = narrow(folder.path(), "hpd", one_layer());
+    let place = |name: &str| folder.path().join("student.run").join(name);
+    let tokenizer = fs::read(place("tokenizer/tokenizer.json")).unwrap();
+    let file = fs::read_to_string(place("run.json")).unwrap();
+    assert!(file.contains("\"vocabulary\""), "{file}");
+    fs::write(place("run.json"), file.replace("\"done\"", "\"running\"")).unwrap();
+    fs::remove_dir_all(place("tokenizer")).unwrap();
+    settings.resume = true;
+    run(&settings, &Silent).unwrap();
+    assert_eq!(fs::read(place("tokenizer/tokenizer.json")).unwrap(), tokenizer);
+    let again = Model::open(&folder.path().join("student")).unwrap();
+    assert_eq!(again.identity(), student.identity());
+    let questions = Questions { worst: 3, tasks: &[] };
+    let found = inspect(&folder.path().join("student.run"), &questions, &Silent).unwrap();
+    assert_eq!(found.worst.len(), 3);
+    for (vocabulary, words) in [(Some(149), "150"), (None, "its shape.vocab_size was 150")] {
+        settings.vocabulary = vocabulary;
+        let error = run(&settings, &Silent).unwrap_err().to_string();
+        assert!(error.contains("cannot go on") && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_student_of_fewer_tokens_is_a_start_for_one_of_fewer_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, first) = narrow(folder.path(), "hpd", one_layer());
+    let mut second = second_stage(&first, folder.path());
+    run(&second, &Silent).unwrap();
+    let better = Model::open(&second.output).unwrap();
+    assert_eq!(better.folder().config.vocab_size, 150);
+    second.vocabulary = Some(140);
+    second.overwrite = true;
+    run(&second, &Silent).unwrap();
+    let fewer = Model::open(&second.output).unwrap();
+    assert_eq!(fewer.folder().config.vocab_size, 140);
+    assert_eq!(fewer.identity().space, better.identity().space);
+}
+
+#[test]
+fn a_plan_counts_the_tokens_that_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), "hpd");
+    let whole = plan(&settings, &Silent).unwrap();
+    settings.vocabulary = Some(150);
+    let narrow = plan(&settings, &Silent).unwrap();
+    assert_eq!(whole.parameters - narrow.parameters, 150 * 36);
+    settings.vocabulary = Some(301);
+    let error = plan(&settings, &Silent).unwrap_err();
+    assert!(error.to_string().contains("has 300 tokens"), "{error}");
+    assert!(!folder.path().join("student.run").exists());
 }
 
 /// The settings of a second stage behind the run of `first`, which is done.

@@ -50,6 +50,7 @@ pub fn settings(folder: &Path, recipe: &str) -> Settings {
         triplets: Vec::new(),
         paraphrases: Vec::new(),
         projection: None,
+        vocabulary: None,
         recipe: recipe_knobs,
         recipe_name: recipe.to_owned(),
         output: folder.join("student"),
