@@ -21,7 +21,7 @@ pub struct TextFile {
 #[derive(Debug)]
 enum Packing {
     Plain(AtomicFile),
-    Gzip(GzEncoder<AtomicFile>),
+    Gzip(Box<GzEncoder<AtomicFile>>),
 }
 
 impl TextFile {
@@ -33,7 +33,7 @@ impl TextFile {
         let file = AtomicFile::create(path)?;
         let is_packed = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
         let packing = if is_packed {
-            Packing::Gzip(GzEncoder::new(file, Compression::default()))
+            Packing::Gzip(Box::new(GzEncoder::new(file, Compression::default())))
         } else {
             Packing::Plain(file)
         };
@@ -48,7 +48,7 @@ impl TextFile {
         let mut write = || {
             let output: &mut dyn Write = match &mut self.packing {
                 Packing::Plain(file) => file,
-                Packing::Gzip(file) => file,
+                Packing::Gzip(file) => file.as_mut(),
             };
             output.write_all(line.as_bytes())?;
             output.write_all(b"\n")
