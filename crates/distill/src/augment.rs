@@ -102,7 +102,8 @@ pub struct Counts {
 
 /// Writes copies of all sentences.
 ///
-/// # Errors When WordNet or a record cannot be read, an option is out of bounds, the output cannot be written, or the
+/// # Errors
+/// When WordNet or a record cannot be read, an option is out of bounds, the output cannot be written, or the
 /// user interrupts; the output is then not there.
 ///
 /// # Cost
