@@ -1,7 +1,7 @@
 //! A run on disk: everything a second process needs to go on as if the first had never stopped.
 //!
 //! One safetensors file, so that weights, moments and the step they belong to cannot come apart: the tensors
-//! under `student.`, `first.` and `second.`, and a JSON header (the `checkpoint` entry of its metadata). It is
+//! under `student.`, `first.`, `second.` and, where a mean of the weights is kept, `average.`, and a JSON header (the `checkpoint` entry of its metadata). It is
 //! written beside the old one and renamed over it, so one whole checkpoint stands at any moment.
 
 use std::borrow::Cow;
@@ -14,6 +14,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
 
+use crate::average::Average;
 use crate::optimizer::{Moments, Optimizer};
 use crate::recipe::Recipe;
 use crate::student::Student;
@@ -73,7 +74,7 @@ fn first_difference<'a>(a: &'a str, b: &'a str) -> Option<(&'a str, &'a str)> {
     lines(a).zip(lines(b)).take(longest).find(|(a, b)| a != b)
 }
 
-/// Writes `student`, what `optimizer` remembers and `state` as one file.
+/// Writes `student`, what `optimizer` remembers, the mean of the weights if one is kept, and `state` as one file.
 ///
 /// # Errors
 /// When the disk is full; the checkpoint before stands then.
@@ -81,9 +82,13 @@ pub fn save(
     path: &Path,
     student: &Student,
     optimizer: &mut Optimizer,
+    average: Option<&Average>,
     state: &RunState,
 ) -> Result<()> {
     let mut tensors = student_tensors(student);
+    for (name, mean) in average.into_iter().flat_map(Average::tensors) {
+        tensors.push(Numbers::flat(format!("average.{name}"), mean));
+    }
     for (name, moments) in optimizer.moments() {
         tensors.push(Numbers::flat(format!("first.{name}"), &moments.first));
         tensors.push(Numbers::flat(format!("second.{name}"), &moments.second));
@@ -174,6 +179,18 @@ impl Checkpoint {
             Ok((name.to_owned(), Moments { first, second }))
         };
         names.map(pair).collect()
+    }
+
+    /// The mean of the weights, by the names of tensors; empty where none was kept.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn average(&self) -> Result<BTreeMap<String, Vec<f32>>> {
+        let tensors = self.tensors()?;
+        let names = tensors.names();
+        let names = names.iter().filter_map(|name| name.strip_prefix("average."));
+        let mean = |name: &str| Ok((name.to_owned(), tensors.get(&format!("average.{name}"))?.1));
+        names.map(mean).collect()
     }
 
     fn tensors(&self) -> Result<Tensors<'_>> {
@@ -301,7 +318,9 @@ mod tests {
         let moments = Moments { first: vec![0.5; 32], second: vec![0.25; 32] };
         let moments = BTreeMap::from([("head".to_owned(), moments)]);
         let mut optimizer = Optimizer::resumed(recipe.optimizer, 1, moments);
-        save(&path, &student, &mut optimizer, &state).unwrap();
+        let average = BTreeMap::from([("head.weight".to_owned(), vec![0.5; 32])]);
+        let average = Average::resumed(0.5, average);
+        save(&path, &student, &mut optimizer, average.as_ref(), &state).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let header = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
         let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
@@ -316,6 +335,7 @@ mod tests {
                 let _ = checkpoint.state.check_same(&state, &path);
                 let _ = checkpoint.student(&student);
                 let _ = checkpoint.moments();
+                let _ = checkpoint.average();
             }
         });
     }

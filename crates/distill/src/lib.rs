@@ -3,6 +3,7 @@
 pub mod agreement;
 mod answer;
 pub mod augment;
+pub mod average;
 pub mod batches;
 pub mod beginning;
 pub mod card;

@@ -27,6 +27,12 @@ pub struct Loss {
     pub contrast_teacher: Option<Tensor<1>>,
     /// Dependence of the last layer on the embeddings.
     pub hsic: Option<Tensor<1>>,
+    /// Mean squared difference between cosines.
+    pub similarity: Option<Tensor<1>>,
+    /// Mean of what pairs lack to the teacher's order.
+    pub ranking: Option<Tensor<1>>,
+    /// Mean of 1 − cosine to what the layers before the cut made of each token.
+    pub hidden: Option<Tensor<1>>,
 }
 
 /// The loss of a batch as `recipe` weighs it, what is of vectors averaged over the whole and the Matryoshka prefixes.
@@ -34,6 +40,8 @@ pub struct Loss {
 /// # Shapes
 /// - `target`: `[sentences, dim]`
 /// - `teacher`: `[sentences, teacher_dim]`
+/// - `layers`: for each of the student's layers what it was cut from made of the same batch, `[tokens, hidden]`; none
+///   where the recipe does not ask
 ///
 /// The texts of `triplets` are the last of the sentences.
 pub fn loss(
@@ -42,6 +50,7 @@ pub fn loss(
     target: Tensor<2>,
     teacher: Tensor<2>,
     triplets: &StepTriplets,
+    layers: &[Tensor<2>],
 ) -> Loss {
     let output = &passage.output;
     let [sentences, dim] = output.dims();
@@ -70,6 +79,12 @@ pub fn loss(
     });
     let hsic = (weights.hsic > 0.0)
         .then(|| dependence(passage.input(), passage.pooled.clone(), weights.hsic_gamma));
+    let similarity =
+        averaged(weights.similarity, &|output, _| similarity_error(output, teacher.clone()));
+    let ranking = averaged(weights.ranking, &|output, _| {
+        misordering(output, teacher.clone(), weights.ranking_margin)
+    });
+    let hidden = (weights.hidden > 0.0).then(|| passage.distance_to(layers)).flatten();
     let parts = [
         (&cosine, weights.cosine),
         (&mse, weights.mse),
@@ -77,10 +92,24 @@ pub fn loss(
         (&contrast, weights.contrast),
         (&contrast_teacher, weights.contrast_teacher),
         (&hsic, weights.hsic),
+        (&similarity, weights.similarity),
+        (&ranking, weights.ranking),
+        (&hidden, weights.hidden),
     ];
     let weighted = parts.into_iter().filter_map(|(part, weight)| Some(part.clone()? * weight));
     let total = weighted.reduce(|a, b| a + b).unwrap_or_else(|| output.clone().sum() * 0.0);
-    Loss { total, cosine, mse, relational, contrast, contrast_teacher, hsic }
+    Loss {
+        total,
+        cosine,
+        mse,
+        relational,
+        contrast,
+        contrast_teacher,
+        hsic,
+        similarity,
+        ranking,
+        hidden,
+    }
 }
 
 /// Mean of `1 − cos(output, target)` over rows.
@@ -107,13 +136,58 @@ pub fn neighbour_divergence(output: Tensor<2>, teacher: Tensor<2>, temperature: 
     let sentences = output.dims()[0];
     // A sentence is its own nearest neighbour for teacher and student alike: that says nothing.
     let itself = Tensor::<2>::eye(sentences, &output.device()) * -1e4;
-    let neighbours = |x: Tensor<2>| {
-        let x = normalize(x);
-        let cosines = x.clone().matmul(x.transpose());
-        activation::log_softmax(cosines / temperature + itself.clone(), 1)
-    };
+    let neighbours =
+        |x: Tensor<2>| activation::log_softmax(cosines(x) / temperature + itself.clone(), 1);
     let (p, q) = (neighbours(teacher), neighbours(output));
     (p.clone().exp() * (p - q)).sum() / sentences as f64
+}
+
+/// Mean squared difference between the cosines of all pairs of rows, of `output` and of `teacher`.
+///
+/// # Source
+/// The similarity loss of Zhang et al. 2024 (Jasper and Stella), <https://arxiv.org/abs/2412.19048>, §3.
+pub fn similarity_error(output: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
+    squared_error(cosines(output), cosines(teacher))
+}
+
+/// Mean, over two pairs of rows that have one row in common and that the teacher tells apart, of
+/// `max(0, s_far − s_near + margin)`, where `s` are the student's cosines and the teacher says which pair is near.
+///
+/// Each row's pairs are compared with its others at some distances around the batch: at all of them in batches of up to
+/// 128, at fewer in larger ones, so that the cost stays that of 2²⁰ comparisons or of as many as there are pairs.
+///
+/// # Source
+/// The relative similarity loss of Zhang et al. 2024, <https://arxiv.org/abs/2412.19048>, §3, which compares all pairs
+/// with all; those with a row in common, the order of one sentence's neighbours, are what a search depends on.
+pub fn misordering(output: Tensor<2>, teacher: Tensor<2>, margin: f64) -> Tensor<1> {
+    let rows = output.dims()[0];
+    let (student, teacher) = (cosines(output), cosines(teacher));
+    let others = -Tensor::<2>::eye(rows, &student.device()) + 1.0;
+    let parts = distances(rows).map(|by| {
+        let around = |x: &Tensor<2>| x.clone().roll_dim(by as i64, 1);
+        let apart = |x: &Tensor<2>| x.clone() - around(x);
+        let both = others.clone() * around(&others);
+        let order = apart(&teacher).sign() * both; // 1 where the first pair is nearer, −1 where the second is
+        let lacking = activation::relu(-(apart(&student) * order.clone()) + margin);
+        let told = order.abs();
+        ((lacking * told.clone()).sum(), told.sum())
+    });
+    let sum = parts.reduce(|(a, count), (b, more)| (a + b, count + more));
+    sum.map_or_else(|| student.sum() * 0.0, |(lacking, told)| lacking / told.clamp_min(1.0))
+}
+
+/// At which distances [`misordering`] compares a row's pairs, evenly spread over those up to half way around.
+fn distances(rows: usize) -> impl Iterator<Item = usize> {
+    const COMPARISONS: usize = 1 << 20;
+    let all = rows / 2;
+    let taken = (COMPARISONS / (rows * rows).max(1)).clamp(1, all.max(1)).min(all);
+    (1..=taken).map(move |i| i * all / taken)
+}
+
+/// Cosines of all pairs of rows, `[rows, rows]`.
+fn cosines(x: Tensor<2>) -> Tensor<2> {
+    let x = normalize(x);
+    x.clone().matmul(x.transpose())
 }
 
 /// Mean over rows of the cross entropy with which a row of `output` takes its own row of `target` for the nearest, by
@@ -174,7 +248,7 @@ pub fn contrast(
     let rows = output.dims()[0];
     let (count, device) = (triplets.count, output.device());
     let first = rows - triplets.rows.len();
-    let cosines = |x: Tensor<2>| {
+    let to_candidates = |x: Tensor<2>| {
         let x = normalize(x);
         let anchors = x.clone().narrow(0, first, count);
         anchors.matmul(x.narrow(0, first + count, rows - first - count).transpose())
@@ -189,11 +263,11 @@ pub fn contrast(
     };
     let positive = marked(&Some);
     let negative = marked(&|i| (i < triplets.with_negative).then_some(count + i));
-    let guide = cosines(teacher);
+    let guide = to_candidates(teacher);
     let nearness = (guide.clone() * positive.clone()).sum_dim(1);
     let as_near = (guide - nearness).greater_equal_elem(0.0).float();
     let left_out = as_near * (-(positive.clone() + negative) + 1.0) * -1e4;
-    let likely = activation::log_softmax(cosines(output) / temperature + left_out, 1);
+    let likely = activation::log_softmax(to_candidates(output) / temperature + left_out, 1);
     -(likely * positive).sum() / count as f64
 }
 
@@ -310,6 +384,74 @@ mod tests {
         check(|x| neighbour_divergence(x, matrix(&teacher).autodiff(), 0.5), exact);
     }
 
+    #[test]
+    fn similarity_error_and_its_gradient_are_exact() {
+        let teacher = wave(9, 2.3);
+        let exact = |x: &[f64]| {
+            let t = wide(&teacher);
+            let rows = |x: &[f64], i: usize| {
+                x[i * x.len() / SENTENCES..(i + 1) * x.len() / SENTENCES].to_vec()
+            };
+            let pairs = (0..SENTENCES).flat_map(|i| (0..SENTENCES).map(move |j| (i, j)));
+            let of = |x: &[f64], (i, j)| cosine(&rows(x, i), &rows(x, j));
+            let squares = pairs.map(|pair| (of(x, pair) - of(&t, pair)).powi(2));
+            squares.sum::<f64>() / (SENTENCES * SENTENCES) as f64
+        };
+        check(|x| similarity_error(x, matrix(&teacher).autodiff()), exact);
+    }
+
+    #[test]
+    fn misordering_and_its_gradient_are_exact() {
+        const MARGIN: f64 = 0.3;
+        let teacher = wave(9, 2.3);
+        let exact = |x: &[f64]| {
+            let t = wide(&teacher);
+            let of = |x: &[f64], i: usize, j: usize| {
+                let row = |i: usize| &x[i * x.len() / SENTENCES..(i + 1) * x.len() / SENTENCES];
+                cosine(row(i), row(j))
+            };
+            let (mut lacking, mut count) = (0.0, 0.0);
+            for i in 0..SENTENCES {
+                for (near, far) in (0..SENTENCES).flat_map(|j| (0..SENTENCES).map(move |k| (j, k)))
+                {
+                    if near != i && far != i && of(&t, i, near) > of(&t, i, far) {
+                        lacking += (of(x, i, far) - of(x, i, near) + MARGIN).max(0.0);
+                        count += 1.0;
+                    }
+                }
+            }
+            lacking / count
+        };
+        check(|x| misordering(x, matrix(&teacher).autodiff(), MARGIN), exact);
+    }
+
+    #[test]
+    fn pairs_the_teacher_does_not_tell_apart_and_lone_rows_have_no_order() {
+        for rows in [1, 2, 5] {
+            let x = matrix_of(rows, &waves(rows, DIM, 0.4));
+            let same = matrix_of(rows, &vec![0.5; rows * 3]);
+            assert_eq!(misordering(x, same, 0.3).into_scalar::<f32>(), 0.0);
+        }
+    }
+
+    #[test]
+    fn larger_batches_are_compared_at_fewer_distances() {
+        assert_eq!(distances(1).count(), 0);
+        assert_eq!(distances(5).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(distances(128).collect::<Vec<_>>(), (1..=64).collect::<Vec<_>>());
+        assert_eq!(distances(512).collect::<Vec<_>>(), [64, 128, 192, 256]);
+        assert_eq!(distances(4096).collect::<Vec<_>>(), [2048]);
+    }
+
+    #[test]
+    fn the_distance_to_earlier_layers_is_a_cosine_for_each_token() {
+        let [state, layer] = [0.7, 1.9].map(|frequency| matrix(&wave(DIM, frequency)));
+        let distance = cosine_distance(state.clone(), layer.clone()).into_scalar::<f32>();
+        let found = passage(state).distance_to(&[layer]).unwrap().into_scalar::<f32>();
+        assert!((found - distance).abs() < 1e-6);
+        assert!(passage(matrix(&wave(DIM, 0.7))).distance_to(&[]).is_none());
+    }
+
     /// Two triplets behind a sentence that has nothing to do with them: rows 1 and 2 are anchors, 3 and 4 positives, 5
     /// is the first one's negative.
     fn two_triplets() -> StepTriplets {
@@ -412,13 +554,25 @@ mod tests {
     #[test]
     fn the_weighted_losses_are_added() {
         let mut recipe = Recipe::load("ibkd").unwrap();
-        recipe.set("loss.hsic", "0.25").unwrap();
+        for (knob, weight) in
+            [("hsic", "0.25"), ("similarity", "3"), ("ranking", "2"), ("hidden", "0.5")]
+        {
+            recipe.set(&format!("loss.{knob}"), weight).unwrap();
+        }
         let [x, y, z] = [1.3, 0.4, 2.2].map(|frequency| matrix(&wave(DIM, frequency)));
         let passage = Passage::of(z.clone(), y.clone(), x.clone());
-        let found = loss(&recipe, &passage, y.clone(), z.clone(), &StepTriplets::default());
-        let contrast = contrast_with_targets(x, y.clone(), 1.0).into_scalar::<f32>();
-        let hsic = dependence(z, y, 1.0).into_scalar::<f32>();
-        assert!((found.total.into_scalar::<f32>() - contrast - 0.25 * hsic).abs() < 1e-6);
+        let none = StepTriplets::default();
+        let layers = [x.clone()];
+        let found = loss(&recipe, &passage, y.clone(), z.clone(), &none, &layers);
+        let parts = [
+            (1.0, contrast_with_targets(x.clone(), y.clone(), 1.0)),
+            (0.25, dependence(z.clone(), y.clone(), 1.0)),
+            (3.0, similarity_error(x.clone(), z.clone())),
+            (2.0, misordering(x.clone(), z, recipe.loss.ranking_margin)),
+            (0.5, cosine_distance(y, x)),
+        ];
+        let sum: f32 = parts.into_iter().map(|(weight, x)| weight * x.into_scalar::<f32>()).sum();
+        assert!((found.total.into_scalar::<f32>() - sum).abs() < 1e-5);
         assert!(found.cosine.is_none() && found.mse.is_none() && found.relational.is_none());
     }
 
@@ -427,7 +581,7 @@ mod tests {
         let recipe = Recipe::load("hpd").unwrap();
         let x = matrix(&wave(DIM, 1.3));
         let output = passage(x.clone() * 3.0);
-        let loss = loss(&recipe, &output, x.clone(), x, &StepTriplets::default());
+        let loss = loss(&recipe, &output, x.clone(), x, &StepTriplets::default(), &[]);
         assert!(loss.total.into_scalar::<f32>().abs() < 1e-5);
     }
 
@@ -440,7 +594,7 @@ mod tests {
         let cut = |x: &Tensor<2>| x.clone().slice([0..SENTENCES, 0..2]);
         let whole = cosine_distance(x.clone(), y.clone()).into_scalar::<f32>();
         let prefix = cosine_distance(cut(&x), cut(&y)).into_scalar::<f32>();
-        let found = loss(&recipe, &passage(x), y.clone(), y, &StepTriplets::default());
+        let found = loss(&recipe, &passage(x), y.clone(), y, &StepTriplets::default(), &[]);
         assert!(found.relational.is_none() && found.mse.is_none());
         assert!(found.contrast_teacher.is_none() && found.hsic.is_none());
         assert!((found.total.into_scalar::<f32>() - (whole + prefix) / 2.0).abs() < 1e-6);

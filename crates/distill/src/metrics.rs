@@ -38,6 +38,15 @@ pub struct Metrics {
     /// Dependence of the last layer on the embeddings, of this step's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_hsic: Option<f64>,
+    /// Squared difference between the cosines of student and teacher, of this step's batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_similarity: Option<f64>,
+    /// How far pairs are out of the teacher's order, of this step's batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_ranking: Option<f64>,
+    /// 1 − cosine between the layers of student and model it was cut from, of this step's batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_hidden: Option<f64>,
     /// The rate of this step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,

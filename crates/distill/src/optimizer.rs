@@ -360,7 +360,8 @@ mod tests {
         };
         let mut recipe = Recipe::load("hpd").unwrap();
         recipe.dim = 4;
-        let total = loss(&recipe, &passage, target(4), target(9), &StepTriplets::default()).total;
+        let total =
+            loss(&recipe, &passage, target(4), target(9), &StepTriplets::default(), &[]).total;
         optimizer.step(student, &batch, &words, total.backward(), rate)
     }
 

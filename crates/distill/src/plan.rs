@@ -104,6 +104,8 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
     let triplets = if recipe.loss.contrast > 0.0 { 5 * recipe.triplets_per_step / 2 } else { 0 };
     let beside = triplets + paraphrases.as_ref().map_or(0, |_| recipe.paraphrases_per_step);
     let step_seconds = step_seconds(recipe, &start, &student, &sentences, beside, teacher_dim)?;
+    // Weights, two moments and perhaps their mean, in the checkpoint and the next one beside it.
+    let copies = if recipe.optimizer.average > 0.0 { 4 } else { 3 };
     let taught = sentences.len() + paraphrases.as_ref().map_or(0, |it| it.further().len());
     Ok(Plan {
         sentences: epochs.first().copied().unwrap_or(0),
@@ -111,7 +113,7 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
         paraphrases: paraphrases.as_ref().map_or(0, Paraphrases::len),
         steps,
         teacher_bytes: 2 * (taught * teacher_dim) as u64,
-        checkpoint_bytes: 4 * (3 + 3 + 1) * parameters as u64,
+        checkpoint_bytes: 4 * (2 * copies + 1) * parameters as u64,
         teacher_seconds: teacher_rate.map(|rate| taught as f64 / rate),
         training_seconds: steps as f64 * step_seconds,
         parameters,
@@ -159,6 +161,7 @@ fn step_seconds(
         let numbers: Vec<f32> = (0..tokens.len() * dim).map(|i| (i as f32).sin()).collect();
         Tensor::<2>::from_data(TensorData::new(numbers, [tokens.len(), dim]), &device)
     };
+    let origin = start.origin(recipe, &device)?;
     let mut began = Instant::now();
     for step in 0..=STEPS {
         if step == 1 {
@@ -167,8 +170,10 @@ fn step_seconds(
         let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, step as u64);
         let words = student.word_rows(&batch).require_grad();
         let passage = student.forward(&batch, words, &mut sites);
-        let parts =
-            loss(recipe, &passage, ones(recipe.dim), ones(teacher_dim), &StepTriplets::default());
+        let layers = origin.as_ref().map(|it| it.model.states(&batch, &it.kept));
+        let (target, teacher) = (ones(recipe.dim), ones(teacher_dim));
+        let none = StepTriplets::default();
+        let parts = loss(recipe, &passage, target, teacher, &none, &layers.unwrap_or_default());
         drop(parts.total.backward());
     }
     Ok(began.elapsed().as_secs_f64() / STEPS as f64)

@@ -246,6 +246,16 @@ pub struct LossRecipe {
     pub hsic: f64,
     /// How fast the similarity falls with the squared distance in the kernels of that (1 in `ibkd`).
     pub hsic_gamma: f64,
+    /// Of the squared difference between the cosines of all pairs in the batch, the student's and the full-width
+    /// teacher's (0, 0).
+    pub similarity: f64,
+    /// Of how far pairs of the student stand in another order than the teacher's (0, 0).
+    pub ranking: f64,
+    /// By how much a pair's cosine is to lead another's in that (0.015, -).
+    pub ranking_margin: f64,
+    /// Of 1 − cosine between what each of the student's layers makes of a token and what the layer it was cut from made
+    /// of it (0, 0); the model it was cut from then runs at every step.
+    pub hidden: f64,
 }
 
 /// AdamW's knobs.
@@ -268,6 +278,9 @@ pub struct OptimizerRecipe {
     pub lazy_embeddings: bool,
     /// The gradient's length over all parameters is cut to this (1, 1); 0 never cuts.
     pub clip_norm: f64,
+    /// How much of the running mean of the weights stays from step to step (0, 0). Above 0 the mean is looked at and
+    /// kept as the student, not the weights that were trained last.
+    pub average: f64,
 }
 
 /// The learning rate over time: up from 0 in a line, then down to 0 in a line.
@@ -371,6 +384,9 @@ impl Recipe {
             (loss.contrast, "contrast"),
             (loss.contrast_teacher, "infonce"),
             (loss.hsic, "hsic"),
+            (loss.similarity, "similarity"),
+            (loss.ranking, "ranking"),
+            (loss.hidden, "hidden"),
         ];
         let names: Vec<&str> =
             parts.iter().filter(|part| part.0 > 0.0).map(|part| part.1).collect();
@@ -451,6 +467,9 @@ impl LossRecipe {
             ("loss.contrast", self.contrast),
             ("loss.contrast_teacher", self.contrast_teacher),
             ("loss.hsic", self.hsic),
+            ("loss.similarity", self.similarity),
+            ("loss.ranking", self.ranking),
+            ("loss.hidden", self.hidden),
         ];
         for (name, weight) in weights {
             within(name, weight, 0.0..=1e6)?;
@@ -461,7 +480,8 @@ impl LossRecipe {
         within("loss.contrast_temperature", self.contrast_temperature, 1e-4..=100.0)?;
         let temperature = self.contrast_teacher_temperature;
         within("loss.contrast_teacher_temperature", temperature, 1e-4..=100.0)?;
-        within("loss.hsic_gamma", self.hsic_gamma, 1e-9..=1e6)
+        within("loss.hsic_gamma", self.hsic_gamma, 1e-9..=1e6)?;
+        within("loss.ranking_margin", self.ranking_margin, 0.0..=2.0)
     }
 }
 
@@ -472,6 +492,7 @@ impl OptimizerRecipe {
         within("optimizer.epsilon", self.epsilon, 1e-30..=1.0)?;
         within("optimizer.weight_decay", self.weight_decay, 0.0..=1.0)?;
         within("optimizer.clip_norm", self.clip_norm, 0.0..=1e6)?;
+        within("optimizer.average", self.average, 0.0..=0.999_99)?;
         let lazy_decay = self.lazy_embeddings && self.decay_embeddings;
         let name = "optimizer.lazy_embeddings";
         require(!lazy_decay, name, "true", "false, because `decay_embeddings` moves every word")
@@ -613,7 +634,17 @@ mod tests {
         let mut table: Table = recipe.to_toml().parse().unwrap();
         table.remove("projection");
         table.remove("paraphrases_per_step").unwrap();
-        for knob in ["contrast_teacher", "contrast_teacher_temperature", "hsic", "hsic_gamma"] {
+        table["optimizer"].as_table_mut().unwrap().remove("average").unwrap();
+        for knob in [
+            "contrast_teacher",
+            "contrast_teacher_temperature",
+            "hsic",
+            "hsic_gamma",
+            "similarity",
+            "ranking",
+            "ranking_margin",
+            "hidden",
+        ] {
             table["loss"].as_table_mut().unwrap().remove(knob).unwrap();
         }
         assert_eq!(Recipe::rewritten(&table.to_string()), recipe.to_toml());

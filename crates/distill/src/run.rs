@@ -30,7 +30,7 @@ use crate::shards::{TeacherCard, TeacherVectors};
 use crate::start::{Start, StudentStart};
 use crate::student::Student;
 use crate::teacher::{Teacher, TeacherKind};
-use crate::train::{self, DevSts, Outcome, TrainingData};
+use crate::train::{self, DevSts, Origin, Outcome, TrainingData};
 use crate::triplets::Triplets;
 use crate::vocabulary::Vocabulary;
 
@@ -362,8 +362,12 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let tokens = text.tokenize(&start, recipe, progress)?;
     let longest = start.tokenizer(recipe)?.max_tokens();
     note_tokens(&tokens, &start, longest, progress);
-    let lesson =
-        Lesson { tokens, pair_tokens: start.tokenize_pairs(pairs.as_ref(), recipe)?, longest };
+    let lesson = Lesson {
+        tokens,
+        pair_tokens: start.tokenize_pairs(pairs.as_ref(), recipe)?,
+        longest,
+        origin: start.origin(recipe, &device)?,
+    };
     let student = start.student(recipe, &projection, &lesson.tokens, &device, progress)?;
     let judged = begin(settings, &teacher, &student, &lesson, &material, &folder, progress)?;
     let began = Instant::now();
@@ -474,6 +478,8 @@ struct Lesson {
     pair_tokens: Option<Tokens>,
     /// Tokens at which they were cut.
     longest: usize,
+    /// What the student's layers are held to, if they are.
+    origin: Option<Origin>,
 }
 
 /// Writes down what the run begins with, or reads it where that was done before the same development pairs. Gives
@@ -566,6 +572,7 @@ fn train_student(
         triplets: &triplets,
         paraphrases: &paraphrases,
         teacher_dim: vectors.dim(),
+        origin: lesson.origin.as_ref(),
         centred: &*projection.centred(),
         project: &*projection.on_tensors(),
         epoch: &|epoch| sentences.epoch(epoch, recipe.seed),

@@ -16,6 +16,7 @@ use crate::recipe::{Activation, HeadStart, Recipe};
 use crate::sentences::Sentences;
 use crate::student::{HeadShape, Student, spread_layers};
 use crate::table;
+use crate::train::Origin;
 use crate::vocabulary::{Kept, Vocabulary};
 
 /// Width of an attention head of a fresh student, as in the small models people start from.
@@ -178,6 +179,14 @@ impl Start {
             ))
             .hint("--set loss.hsic=0"));
         }
+        let has_layers = self.layers.as_ref().is_some_and(|layers| !layers.is_empty());
+        if !has_layers && recipe.loss.hidden > 0.0 {
+            return Err(Error::input(format!(
+                "`loss.hidden` is {}, but the student has no layers that were cut from a model's",
+                recipe.loss.hidden
+            ))
+            .hint("--set loss.hidden=0"));
+        }
         let refuse = |knob: &str, found: &str, right: &str| {
             Err(Error::input(format!(
                 "`{knob}` is {found}, but the head of a student without layers is folded into its table of words, \
@@ -232,6 +241,24 @@ impl Start {
             student.config.vocab_size = kept.ids.len();
         }
         Ok(student.computing_in(recipe.arithmetic))
+    }
+
+    /// The model that the student's layers were cut from, as far as they reach, where the recipe holds them to it.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    pub fn origin(&self, recipe: &Recipe, device: &Device) -> Result<Option<Origin>> {
+        let Some(kept) = self.layers.as_ref().filter(|_| recipe.loss.hidden > 0.0) else {
+            return Ok(None);
+        };
+        let reach: Vec<usize> = (0..=kept.iter().copied().max().unwrap_or(0)).collect();
+        let (folder, head) = (&self.folder.transformer, HeadShape::of(recipe));
+        let mut model = Student::from_folder(folder, &reach, head, None, recipe.seed, device)?;
+        if let Some(vocabulary) = &self.kept {
+            model.words = vocabulary.gather(&model.words, model.config.hidden_size);
+        }
+        let model = model.computing_in(recipe.arithmetic);
+        Ok(Some(Origin { model, kept: kept.clone() }))
     }
 
     /// The tokenizer, cutting where the recipe says.

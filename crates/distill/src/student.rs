@@ -306,6 +306,14 @@ impl Student {
         self.through(&self.body, self.arithmetic, batch, words, sites)
     }
 
+    /// What the layers `numbers` make of every token of a batch, `[tokens, hidden]` each, without gradients, for a
+    /// student that has them.
+    pub fn states(&self, batch: &PackedBatch, numbers: &[usize]) -> Vec<Tensor<2>> {
+        let (words, sites) = (self.word_rows(batch).inner(), &mut DropoutSites::none());
+        let states = self.through(&self.body.valid(), self.arithmetic, batch, words, sites).states;
+        numbers.iter().map(|&layer| Tensor::from_inner(states[layer].clone())).collect()
+    }
+
     /// Vectors of sentences without gradients, in f32 as the exported student gives them; `texts[i]` are the token
     /// ids of sentence i.
     pub fn embed(&self, texts: &[&[u32]]) -> Matrix {
@@ -343,6 +351,7 @@ impl Student {
             return Passage {
                 embedded: words,
                 averages: Averages::Words(Box::new(mean)),
+                states: Vec::new(),
                 pooled,
                 output,
             };
@@ -359,13 +368,15 @@ impl Student {
         let embedded = sites.apply(front.norm.of_sum(words, places, epsilon)); // [tokens, hidden]
         let mut x = embedded.clone();
         let common = Common { heads: config.num_attention_heads, epsilon, arithmetic };
+        let mut states = Vec::with_capacity(body.layers.len());
         for layer in &body.layers {
             x = layer.forward(x, batch, common, sites);
+            states.push(x.clone());
         }
         let pooled = fused::mean(x, &batch.packing); // [sentences, hidden]
         let output = body.project(pooled.clone(), self.head);
         let averages = Averages::Tokens(batch.packing.clone());
-        Passage { embedded, averages, pooled, output }
+        Passage { embedded, averages, states, pooled, output }
     }
 }
 
@@ -376,6 +387,8 @@ pub struct Passage {
     embedded: Tensor<2>,
     /// How to take the mean of them over each sentence.
     averages: Averages,
+    /// What each layer makes of every token, `[tokens, hidden]`.
+    states: Vec<Tensor<2>>,
     /// The last layer's vectors, mean over each sentence's tokens, `[sentences, hidden]`.
     pub pooled: Tensor<2>,
     /// The student's vectors, `[sentences, dim]`.
@@ -391,11 +404,28 @@ impl Passage {
         }
     }
 
+    /// Mean over layers, sentences and their tokens of 1 − cosine between what a layer made of a token and the same
+    /// row of `layers`; `None` where there are no such rows.
+    ///
+    /// # Source
+    /// The layers' states as a target are those of Jiao et al. 2020 (TinyBERT), <https://arxiv.org/abs/1909.10351>,
+    /// §3.1; their cosine is Sanh et al. 2019's (DistilBERT), <https://arxiv.org/abs/1910.01108>, §3.
+    pub fn distance_to(&self, layers: &[Tensor<2>]) -> Option<Tensor<1>> {
+        let Averages::Tokens(packing) = &self.averages else { return None };
+        let distances = self.states.iter().zip(layers).map(|(state, layer)| {
+            let cosines = (normalize(state.clone()) * normalize(layer.clone())).sum_dim(1);
+            fused::mean(-cosines + 1.0, packing).mean()
+        });
+        let count = self.states.len() as f64;
+        distances.reduce(|a, b| a + b).map(|sum| sum / count)
+    }
+
     /// A passage whose stations are known, a token a sentence.
     #[cfg(test)]
     pub(crate) fn of(input: Tensor<2>, pooled: Tensor<2>, output: Tensor<2>) -> Self {
         let packing = Packing::new(vec![1; input.dims()[0]]);
-        Self { embedded: input, averages: Averages::Tokens(packing), pooled, output }
+        let states = vec![pooled.clone()];
+        Self { embedded: input, averages: Averages::Tokens(packing), states, pooled, output }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The training loop, whole and in one place.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use hpd_encoder::Tokens;
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result, interrupt};
 
+use crate::average::Average;
 use crate::batches::Batches;
 use crate::beginning::texts_of;
 use crate::checkpoint::{self, Checkpoint, RunState};
@@ -53,6 +55,8 @@ pub struct TrainingData<'a> {
     pub centred: &'a dyn Fn(Tensor<2>) -> Tensor<2>,
     /// Makes targets of what is left: `[rows, teacher_dim]` to `[rows, dim]`.
     pub project: &'a dyn Fn(Tensor<2>) -> Tensor<2>,
+    /// What the student's layers were cut from, where the recipe holds them to it.
+    pub origin: Option<&'a Origin>,
     /// The sentences an epoch sees, in no particular order.
     pub epoch: &'a dyn Fn(usize) -> Vec<u32>,
     /// Sentences held back for `dev_cosine` and `dev_mse`.
@@ -61,6 +65,15 @@ pub struct TrainingData<'a> {
     pub dev_sts: Option<DevSts<'a>>,
     /// Fingerprints of all this, by what they are of; a resumed run must have the same.
     pub fingerprints: BTreeMap<String, String>,
+}
+
+/// The model that a student was cut from, to hold the student's layers to.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The model, for tokens as the student has them.
+    pub model: Student,
+    /// For each of the student's layers its number in the model.
+    pub kept: Vec<usize>,
 }
 
 /// Development pairs whose correlation is reported, never trained on nor selected by.
@@ -74,7 +87,7 @@ pub struct DevSts<'a> {
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The student after the last step.
+    /// The student after the last step, or its mean where one is kept.
     pub last: Student,
     /// The best student by the recipe's measure on the held-back sentences.
     pub best: Student,
@@ -127,6 +140,7 @@ pub fn train(
     let total = steps.iter().sum();
     let schedule = Schedule::new(&recipe.schedule, total);
     let mut optimizer = Optimizer::new(recipe.optimizer);
+    let mut average = Average::resumed(recipe.optimizer.average, BTreeMap::new());
     let mut state = RunState::new(recipe, data.fingerprints.clone());
     let (last_path, best_path) = (folder.join(LAST), folder.join(BEST));
     if let Some(checkpoint) = Checkpoint::open(&last_path)? {
@@ -134,6 +148,7 @@ pub fn train(
         student = checkpoint.student(&student)?;
         optimizer =
             Optimizer::resumed(recipe.optimizer, checkpoint.state.step, checkpoint.moments()?);
+        average = Average::resumed(recipe.optimizer.average, checkpoint.average()?);
         state = checkpoint.state;
         progress.note(&format!("resumed at step {} of {total}", state.step));
     }
@@ -172,7 +187,9 @@ pub fn train(
             let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, state.step);
             let passage = student.forward(&batch, words.clone(), &mut sites);
             let (target, teacher) = data.targets(recipe, &taught_by, &device);
-            let parts = loss(recipe, &passage, target, teacher, &triplets);
+            let layers = data.origin.map(|origin| origin.model.states(&batch, &origin.kept));
+            let layers = layers.unwrap_or_default();
+            let parts = loss(recipe, &passage, target, teacher, &triplets, &layers);
             let value = f64::from(parts.total.clone().into_scalar::<f32>());
             let gradients = parts.total.backward();
             let (moved, norm) = optimizer.step(student, &batch, &words, gradients, rate);
@@ -185,6 +202,9 @@ pub fn train(
             progress.advance(1);
 
             let is_last = state.step == total;
+            if let Some(average) = &mut average {
+                average.look(&student, state.step, is_last);
+            }
             let epoch_done = 1.0 - (first_step - state.step) as f64 / *epoch_steps as f64;
             if state.step.is_multiple_of(LOG_EVERY) || is_last {
                 let line = watch.line(state.step, epoch as f64 + epoch_done, &parts, rate, norm);
@@ -192,21 +212,23 @@ pub fn train(
                 progress.message(&words_of(&line, &measured));
             }
             if state.step.is_multiple_of(recipe.evaluate_every as u64) || state.step == first_step {
-                measured = data.evaluate(recipe, &student);
+                let seen = averaged(average.as_ref(), &student)?;
+                measured = data.evaluate(recipe, &seen);
                 measured.step = state.step;
                 measured.epoch = epoch as f64 + epoch_done;
                 metrics_file.write(&measured)?;
                 let score = score(recipe.select_by, &measured);
                 if state.best.is_none_or(|(best, _)| score > best) {
                     state.best = Some((score, state.step));
-                    checkpoint::save_student(&best_path, &student, &state)?;
+                    checkpoint::save_student(&best_path, &seen, &state)?;
                 }
             }
             if state.step.is_multiple_of(recipe.checkpoint_every as u64)
                 || is_last
                 || interrupt::requested()
             {
-                checkpoint::save(&last_path, &student, &mut optimizer, &state)?;
+                let average = average.as_ref();
+                checkpoint::save(&last_path, &student, &mut optimizer, average, &state)?;
                 interrupt::check(&format!(
                     "step {} of {total} is in `{}`",
                     state.step,
@@ -217,6 +239,7 @@ pub fn train(
         }
     }
 
+    let student = averaged(average.as_ref(), &student)?.into_owned();
     let best = match Checkpoint::open(&best_path)? {
         Some(best) => best.student(&student)?,
         None => student.clone(),
@@ -231,6 +254,11 @@ pub fn train(
         steps: total,
         sentences_per_second,
     })
+}
+
+/// The student that is looked at and kept: the mean of the weights, where there is one.
+fn averaged<'a>(average: Option<&Average>, student: &'a Student) -> Result<Cow<'a, Student>> {
+    average.map_or(Ok(Cow::Borrowed(student)), |average| average.student(student).map(Cow::Owned))
 }
 
 fn diverged(step: u64, loss: f64, norm: f64, last: &Path) -> Error {
@@ -426,6 +454,9 @@ impl Watch {
             loss_contrast: value(&parts.contrast),
             loss_contrast_teacher: value(&parts.contrast_teacher),
             loss_hsic: value(&parts.hsic),
+            loss_similarity: value(&parts.similarity),
+            loss_ranking: value(&parts.ranking),
+            loss_hidden: value(&parts.hidden),
             learning_rate: Some(rate),
             gradient_norm: Some(norm),
             sentences_per_second: Some(sum.sentences_per_second()),

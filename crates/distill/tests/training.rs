@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor};
+use hpd_distill::checkpoint::Checkpoint;
 use hpd_distill::paraphrases::Paraphrase;
 use hpd_distill::random::Random;
 use hpd_distill::recipe::{Activation, Order, Recipe};
 use hpd_distill::student::{HeadShape, Student};
-use hpd_distill::train::{METRICS, Outcome, TrainingData, train};
+use hpd_distill::train::{LAST, METRICS, Origin, Outcome, TrainingData, train};
 use hpd_distill::triplets::Triplet;
 use hpd_encoder::{EncoderConfig, ModelType, Tokens};
 use hpd_files::{Result, Silent};
@@ -29,6 +30,7 @@ struct Data {
     held_back: Vec<u32>,
     triplets: Vec<Triplet>,
     paraphrases: Vec<Paraphrase>,
+    origin: Option<Origin>,
 }
 
 impl Data {
@@ -51,7 +53,15 @@ impl Data {
             tokens.offsets.push(tokens.ids.len());
         }
         let held_back = (50..SENTENCES as u32).collect();
-        Self { config, tokens, teacher, triplets: Vec::new(), paraphrases: Vec::new(), held_back }
+        Self {
+            config,
+            tokens,
+            teacher,
+            triplets: Vec::new(),
+            paraphrases: Vec::new(),
+            origin: None,
+            held_back,
+        }
     }
 
     fn run(
@@ -67,6 +77,7 @@ impl Data {
             triplets: &self.triplets,
             paraphrases: &self.paraphrases,
             teacher_dim: TEACHER_DIM,
+            origin: self.origin.as_ref(),
             centred: &|teacher| teacher,
             project: &|teacher: Tensor<2>| {
                 let rows = teacher.dims()[0];
@@ -197,6 +208,8 @@ fn stopped_and_resumed_is_never_stopped() {
         ("static", 2),
         ("supervised", 1),
         ("hpd with paraphrases", 1),
+        ("hpd with an origin", 1),
+        ("hpd with an average", 2),
         ("supervised with paraphrases", 1),
     ] {
         let (preset, with) = name.split_once(' ').unwrap_or((name, ""));
@@ -212,6 +225,13 @@ fn stopped_and_resumed_is_never_stopped() {
         let mut recipe = recipe(preset);
         recipe.dropout = 0.1;
         recipe.paraphrases_per_step = 3;
+        if with == "with an origin" {
+            (recipe.loss.hidden, recipe.loss.ranking, recipe.loss.similarity) = (1.0, 2.0, 20.0);
+            data.origin = Some(origin(&recipe));
+        }
+        if with == "with an average" {
+            recipe.optimizer.average = 0.9;
+        }
         in_threads(threads, || {
             let teacher = |i: usize, numbers: &mut [f32]| data.copy(i, numbers);
             let expected = data.run(&recipe, whole.path(), &teacher).unwrap();
@@ -255,6 +275,43 @@ fn the_student_learns_what_people_say_belongs_together() {
     let losses: Vec<f64> =
         course(folder.path()).iter().filter_map(|line| line["loss_contrast"].as_f64()).collect();
     assert!(losses[losses.len() - 1] < 0.5 * losses[0], "{losses:?}");
+}
+
+/// A model of three layers, of which a student has the outer two.
+fn origin(recipe: &Recipe) -> Origin {
+    let deeper = EncoderConfig { num_hidden_layers: 3, ..config() };
+    Origin { model: student(&deeper, recipe), kept: vec![0, 2] }
+}
+
+#[test]
+fn layers_learn_what_they_were_cut_from() {
+    let (mut data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    let mut recipe = recipe("hpd");
+    recipe.epochs = 20;
+    recipe.loss.hidden = 1.0;
+    data.origin = Some(origin(&recipe));
+    data.run(&recipe, folder.path(), &|i, numbers| data.copy(i, numbers)).unwrap();
+    let losses: Vec<f64> =
+        course(folder.path()).iter().filter_map(|line| line["loss_hidden"].as_f64()).collect();
+    assert!(losses[losses.len() - 1] < 0.3 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn the_mean_of_the_weights_is_kept_and_not_the_last() {
+    let data = Data::new();
+    let run = |average: f64| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recipe = recipe("hpd");
+        recipe.optimizer.average = average;
+        let outcome =
+            data.run(&recipe, folder.path(), &|i, numbers| data.copy(i, numbers)).unwrap();
+        let last = Checkpoint::open(&folder.path().join(LAST)).unwrap().unwrap();
+        (bits(&last.student(&outcome.last).unwrap()), bits(&outcome.last))
+    };
+    let ((trained, kept), (alone, itself)) = (run(0.9), run(0.0));
+    assert_eq!(trained, alone, "the mean does not touch the training");
+    assert_eq!(alone, itself);
+    assert_ne!(trained, kept);
 }
 
 /// Sentences that are taught the vectors of others.
