@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         triplets: &[],
         paraphrases: &[],
         teacher_dim: vectors.dim,
-        origin: None,
+        layers: None,
         centred: &|teacher| teacher,
         project: &|teacher: Tensor<2>| {
             let rows = teacher.dims()[0];

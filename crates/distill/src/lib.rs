@@ -9,6 +9,7 @@ pub mod beginning;
 pub mod card;
 pub mod checkpoint;
 pub mod coding_rate;
+pub mod corpus;
 #[cfg(test)]
 mod damage;
 pub mod endpoint;

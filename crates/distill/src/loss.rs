@@ -21,6 +21,8 @@ pub struct Loss {
     pub mse: Option<Tensor<1>>,
     /// Mean KL(teacher ‖ student) over neighbours.
     pub relational: Option<Tensor<1>>,
+    /// Mean KL(teacher ‖ student) over neighbours beyond the batch.
+    pub corpus: Option<Tensor<1>>,
     /// Mean cross entropy of finding the positive.
     pub contrast: Option<Tensor<1>>,
     /// Mean InfoNCE to the targets.
@@ -31,34 +33,42 @@ pub struct Loss {
     pub similarity: Option<Tensor<1>>,
     /// Mean of what pairs lack to the teacher's order.
     pub ranking: Option<Tensor<1>>,
-    /// Mean of 1 − cosine to what the layers before the cut made of each token.
+    /// Mean of 1 − cosine to what the teacher's layers make of each token.
     pub hidden: Option<Tensor<1>>,
+}
+
+/// What a teacher makes of sentences.
+#[derive(Clone, Debug)]
+pub struct Vectors {
+    /// Projected, `[sentences, dim]`.
+    pub target: Tensor<2>,
+    /// At full width, `[sentences, teacher_dim]`.
+    pub teacher: Tensor<2>,
+}
+
+/// What a batch is held to.
+#[derive(Clone, Debug)]
+pub struct Goals {
+    /// The vectors of its sentences.
+    pub batch: Vectors,
+    /// Those of sentences beyond it, where the recipe asks.
+    pub corpus: Option<Vectors>,
+    /// For each of the student's layers what the teacher's makes of the batch, `[tokens, hidden]`, where the recipe asks.
+    pub layers: Option<Vec<Tensor<2>>>,
 }
 
 /// The loss of a batch as `recipe` weighs it, what is of vectors averaged over the whole and the Matryoshka prefixes.
 ///
-/// # Shapes
-/// - `target`: `[sentences, dim]`
-/// - `teacher`: `[sentences, teacher_dim]`
-/// - `layers`: for each of the student's layers what it was cut from made of the same batch, `[tokens, hidden]`; none
-///   where the recipe does not ask
-///
 /// The texts of `triplets` are the last of the sentences.
-pub fn loss(
-    recipe: &Recipe,
-    passage: &Passage,
-    target: Tensor<2>,
-    teacher: Tensor<2>,
-    triplets: &StepTriplets,
-    layers: &[Tensor<2>],
-) -> Loss {
+pub fn loss(recipe: &Recipe, passage: &Passage, goals: &Goals, triplets: &StepTriplets) -> Loss {
+    let Vectors { target, teacher } = &goals.batch;
     let output = &passage.output;
-    let [sentences, dim] = output.dims();
+    let dim = output.dims()[1];
     let widths = || recipe.matryoshka.iter().copied().chain([dim]);
     // One place for "mean over widths", and nothing computed for a weight of 0.
+    let cut = |x: &Tensor<2>, width| x.clone().narrow(1, 0, width);
     let averaged = |weight: f64, of_width: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<1>| {
-        let cut = |x: &Tensor<2>, width| x.clone().slice([0..sentences, 0..width]);
-        let terms = widths().map(|width| of_width(cut(output, width), cut(&target, width)));
+        let terms = widths().map(|width| of_width(cut(output, width), cut(target, width)));
         (weight > 0.0)
             .then(|| terms.reduce(|a, b| a + b))
             .flatten()
@@ -69,6 +79,15 @@ pub fn loss(
     let mse = averaged(weights.mse, &squared_error);
     let relational = averaged(weights.relational, &|output, _| {
         neighbour_divergence(output, teacher.clone(), weights.temperature)
+    });
+    let corpus = goals.corpus.as_ref().and_then(|corpus| {
+        averaged(weights.corpus, &|output, target| {
+            let corpus = Vectors {
+                target: cut(&corpus.target, target.dims()[1]),
+                teacher: corpus.teacher.clone(),
+            };
+            corpus_divergence(output, teacher.clone(), corpus, weights.temperature)
+        })
     });
     let contrast =
         averaged(if triplets.count > 0 { weights.contrast } else { 0.0 }, &|output, _| {
@@ -84,11 +103,13 @@ pub fn loss(
     let ranking = averaged(weights.ranking, &|output, _| {
         misordering(output, teacher.clone(), weights.ranking_margin)
     });
-    let hidden = (weights.hidden > 0.0).then(|| passage.distance_to(layers)).flatten();
+    let layers = goals.layers.as_deref().filter(|_| weights.hidden > 0.0);
+    let hidden = layers.and_then(|layers| passage.distance_to(layers));
     let parts = [
         (&cosine, weights.cosine),
         (&mse, weights.mse),
         (&relational, weights.relational),
+        (&corpus, weights.corpus),
         (&contrast, weights.contrast),
         (&contrast_teacher, weights.contrast_teacher),
         (&hsic, weights.hsic),
@@ -103,6 +124,7 @@ pub fn loss(
         cosine,
         mse,
         relational,
+        corpus,
         contrast,
         contrast_teacher,
         hsic,
@@ -140,6 +162,27 @@ pub fn neighbour_divergence(output: Tensor<2>, teacher: Tensor<2>, temperature: 
         |x: Tensor<2>| activation::log_softmax(cosines(x) / temperature + itself.clone(), 1);
     let (p, q) = (neighbours(teacher), neighbours(output));
     (p.clone().exp() * (p - q)).sum() / sentences as f64
+}
+
+/// Mean over rows of `KL(p ‖ q)`, where a row's `p` is the softmax of its teacher vector's cosines to those of `corpus`,
+/// divided by `temperature`, and `q` the same of its row of `output` and the targets of `corpus`.
+///
+/// # Shapes
+/// `output` is `[rows, dim]`, `teacher` `[rows, teacher_dim]`; `corpus` is of as many other sentences as one likes.
+pub fn corpus_divergence(
+    output: Tensor<2>,
+    teacher: Tensor<2>,
+    corpus: Vectors,
+    temperature: f64,
+) -> Tensor<1> {
+    let rows = output.dims()[0] as f64;
+    let neighbours = |x: Tensor<2>, others: Tensor<2>| {
+        let cosines = normalize(x).matmul(normalize(others).transpose());
+        activation::log_softmax(cosines / temperature, 1)
+    };
+    let p = neighbours(teacher, corpus.teacher);
+    let q = neighbours(output, corpus.target);
+    (p.clone().exp() * (p - q)).sum() / rows
 }
 
 /// Mean squared difference between the cosines of all pairs of rows, of `output` and of `teacher`.
@@ -444,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_to_earlier_layers_is_a_cosine_for_each_token() {
+    fn the_distance_to_other_layers_is_a_cosine_for_each_token() {
         let [state, layer] = [0.7, 1.9].map(|frequency| matrix(&wave(DIM, frequency)));
         let distance = cosine_distance(state.clone(), layer.clone()).into_scalar::<f32>();
         let found = passage(state).distance_to(&[layer]).unwrap().into_scalar::<f32>();
@@ -546,6 +589,37 @@ mod tests {
         assert_eq!(dependence(one.clone(), one, 1.0).into_scalar::<f32>(), 0.0);
     }
 
+    #[test]
+    fn corpus_divergence_and_its_gradient_are_exact() {
+        const OTHERS: usize = 7;
+        let (teacher, others) = (wave(9, 2.3), waves(OTHERS, 9, 1.1));
+        let targets = waves(OTHERS, DIM, 0.6);
+        let exact = |x: &[f64]| {
+            let shares = |x: &[f64], others: &[f64]| {
+                let others = others.chunks(others.len() / OTHERS);
+                let weights: Vec<f64> =
+                    others.map(|other| (cosine(x, other) / 0.2).exp()).collect();
+                let all: f64 = weights.iter().sum();
+                weights.into_iter().map(|weight| weight / all).collect::<Vec<_>>()
+            };
+            let rows = x.chunks(DIM).zip(teacher.chunks(9)).map(|(x, t)| {
+                let (p, q) = (shares(&wide(t), &wide(&others)), shares(x, &wide(&targets)));
+                p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum::<f64>()
+            });
+            rows.sum::<f64>() / SENTENCES as f64
+        };
+        let corpus = Vectors {
+            target: matrix_of(OTHERS, &targets).autodiff(),
+            teacher: matrix_of(OTHERS, &others).autodiff(),
+        };
+        check(|x| corpus_divergence(x, matrix(&teacher).autodiff(), corpus.clone(), 0.2), exact);
+    }
+
+    /// Goals of vectors alone.
+    fn goals(target: Tensor<2>, teacher: Tensor<2>) -> Goals {
+        Goals { batch: Vectors { target, teacher }, corpus: None, layers: None }
+    }
+
     /// A passage of which only the output is of interest.
     fn passage(output: Tensor<2>) -> Passage {
         Passage::of(output.clone(), output.clone(), output)
@@ -554,21 +628,32 @@ mod tests {
     #[test]
     fn the_weighted_losses_are_added() {
         let mut recipe = Recipe::load("ibkd").unwrap();
-        for (knob, weight) in
-            [("hsic", "0.25"), ("similarity", "3"), ("ranking", "2"), ("hidden", "0.5")]
-        {
+        for (knob, weight) in [
+            ("hsic", "0.25"),
+            ("similarity", "3"),
+            ("ranking", "2"),
+            ("hidden", "0.5"),
+            ("corpus", "1.5"),
+        ] {
             recipe.set(&format!("loss.{knob}"), weight).unwrap();
         }
         let [x, y, z] = [1.3, 0.4, 2.2].map(|frequency| matrix(&wave(DIM, frequency)));
         let passage = Passage::of(z.clone(), y.clone(), x.clone());
         let none = StepTriplets::default();
-        let layers = [x.clone()];
-        let found = loss(&recipe, &passage, y.clone(), z.clone(), &none, &layers);
+        let others = Vectors { target: z.clone(), teacher: x.clone() };
+        let goals = Goals {
+            layers: Some(vec![x.clone()]),
+            corpus: Some(others.clone()),
+            ..goals(y.clone(), z.clone())
+        };
+        let found = loss(&recipe, &passage, &goals, &none);
+        let temperature = recipe.loss.temperature;
         let parts = [
             (1.0, contrast_with_targets(x.clone(), y.clone(), 1.0)),
             (0.25, dependence(z.clone(), y.clone(), 1.0)),
             (3.0, similarity_error(x.clone(), z.clone())),
-            (2.0, misordering(x.clone(), z, recipe.loss.ranking_margin)),
+            (2.0, misordering(x.clone(), z.clone(), recipe.loss.ranking_margin)),
+            (1.5, corpus_divergence(x.clone(), z.clone(), others, temperature)),
             (0.5, cosine_distance(y, x)),
         ];
         let sum: f32 = parts.into_iter().map(|(weight, x)| weight * x.into_scalar::<f32>()).sum();
@@ -581,7 +666,7 @@ mod tests {
         let recipe = Recipe::load("hpd").unwrap();
         let x = matrix(&wave(DIM, 1.3));
         let output = passage(x.clone() * 3.0);
-        let loss = loss(&recipe, &output, x.clone(), x, &StepTriplets::default(), &[]);
+        let loss = loss(&recipe, &output, &goals(x.clone(), x), &StepTriplets::default());
         assert!(loss.total.into_scalar::<f32>().abs() < 1e-5);
     }
 
@@ -594,7 +679,7 @@ mod tests {
         let cut = |x: &Tensor<2>| x.clone().slice([0..SENTENCES, 0..2]);
         let whole = cosine_distance(x.clone(), y.clone()).into_scalar::<f32>();
         let prefix = cosine_distance(cut(&x), cut(&y)).into_scalar::<f32>();
-        let found = loss(&recipe, &passage(x), y.clone(), y, &StepTriplets::default(), &[]);
+        let found = loss(&recipe, &passage(x), &goals(y.clone(), y), &StepTriplets::default());
         assert!(found.relational.is_none() && found.mse.is_none());
         assert!(found.contrast_teacher.is_none() && found.hsic.is_none());
         assert!((found.total.into_scalar::<f32>() - (whole + prefix) / 2.0).abs() < 1e-6);

@@ -29,6 +29,9 @@ pub struct Metrics {
     /// KL(teacher ‖ student) over neighbours, of this step's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_relational: Option<f64>,
+    /// KL(teacher ‖ student) over neighbours beyond the batch, of this step's batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_corpus: Option<f64>,
     /// Cross entropy of finding the positive, of this step's triplets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_contrast: Option<f64>,
@@ -44,7 +47,7 @@ pub struct Metrics {
     /// How far pairs are out of the teacher's order, of this step's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_ranking: Option<f64>,
-    /// 1 − cosine between the layers of student and model it was cut from, of this step's batch.
+    /// 1 − cosine between the layers of student and teacher, of this step's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_hidden: Option<f64>,
     /// The rate of this step.

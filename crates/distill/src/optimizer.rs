@@ -305,7 +305,7 @@ fn decays(name: &str, embeddings: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loss::loss;
+    use crate::loss::{Goals, Vectors, loss};
     use crate::recipe::{Activation, Recipe};
     use crate::student::{DropoutSites, HeadShape};
     use crate::triplets::StepTriplets;
@@ -360,8 +360,9 @@ mod tests {
         };
         let mut recipe = Recipe::load("hpd").unwrap();
         recipe.dim = 4;
-        let total =
-            loss(&recipe, &passage, target(4), target(9), &StepTriplets::default(), &[]).total;
+        let vectors = Vectors { target: target(4), teacher: target(9) };
+        let goals = Goals { batch: vectors, corpus: None, layers: None };
+        let total = loss(&recipe, &passage, &goals, &StepTriplets::default()).total;
         optimizer.step(student, &batch, &words, total.backward(), rate)
     }
 

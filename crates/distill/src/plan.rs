@@ -1,6 +1,7 @@
 //! What a run would take: rows, disk and time, measured on a handful of sentences before anything is written.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
@@ -8,7 +9,7 @@ use hpd_encoder::EncodeOptions;
 use hpd_files::{Progress, Result};
 use serde::Serialize;
 
-use crate::loss::loss;
+use crate::loss::{Goals, Vectors, loss};
 use crate::paraphrases::Paraphrases;
 use crate::recipe::Recipe;
 use crate::run::Settings;
@@ -103,7 +104,9 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
     // Triplets have two or three texts each; all texts are taken to be as long as sentences.
     let triplets = if recipe.loss.contrast > 0.0 { 5 * recipe.triplets_per_step / 2 } else { 0 };
     let beside = triplets + paraphrases.as_ref().map_or(0, |_| recipe.paraphrases_per_step);
-    let step_seconds = step_seconds(recipe, &start, &student, &sentences, beside, teacher_dim)?;
+    let teacher = settings.teacher.folder().ok();
+    let step_seconds =
+        step_seconds(recipe, &start, &student, &sentences, beside, (teacher, teacher_dim))?;
     // Weights, two moments and perhaps their mean, in the checkpoint and the next one beside it.
     let copies = if recipe.optimizer.average > 0.0 { 4 } else { 3 };
     let taught = sentences.len() + paraphrases.as_ref().map_or(0, |it| it.further().len());
@@ -150,18 +153,19 @@ fn step_seconds(
     student: &Student,
     sentences: &Sentences,
     beside: usize,
-    teacher_dim: usize,
+    (teacher, teacher_dim): (Option<&Path>, usize),
 ) -> Result<f64> {
     let rows = sentences.sample(recipe.batch_size + beside, recipe.seed);
     let texts: Vec<&str> = rows.iter().map(|&row| sentences.get(row as usize)).collect();
     let tokens = start.tokenizer(recipe)?.tokenize(&texts)?;
     let batch = PackedBatch::new((0..tokens.len()).map(|i| tokens.text(i)), &student.config);
     let device = student.device();
-    let ones = |dim: usize| {
-        let numbers: Vec<f32> = (0..tokens.len() * dim).map(|i| (i as f32).sin()).collect();
-        Tensor::<2>::from_data(TensorData::new(numbers, [tokens.len(), dim]), &device)
+    let wave = |rows: usize, dim: usize| {
+        let numbers: Vec<f32> = (0..rows * dim).map(|i| (i as f32).sin()).collect();
+        Tensor::<2>::from_data(TensorData::new(numbers, [rows, dim]), &device)
     };
-    let origin = start.origin(recipe, &device)?;
+    let waves = |rows| Vectors { target: wave(rows, recipe.dim), teacher: wave(rows, teacher_dim) };
+    let teacher_layers = start.teacher_layers(recipe, teacher, &device)?;
     let mut began = Instant::now();
     for step in 0..=STEPS {
         if step == 1 {
@@ -170,10 +174,12 @@ fn step_seconds(
         let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, step as u64);
         let words = student.word_rows(&batch).require_grad();
         let passage = student.forward(&batch, words, &mut sites);
-        let layers = origin.as_ref().map(|it| it.model.states(&batch, &it.kept));
-        let (target, teacher) = (ones(recipe.dim), ones(teacher_dim));
-        let none = StepTriplets::default();
-        let parts = loss(recipe, &passage, target, teacher, &none, &layers.unwrap_or_default());
+        let goals = Goals {
+            layers: teacher_layers.as_ref().map(|it| it.model.states(&batch, &it.numbers)),
+            corpus: (recipe.loss.corpus > 0.0).then(|| waves(recipe.corpus_per_step)),
+            batch: waves(tokens.len()),
+        };
+        let parts = loss(recipe, &passage, &goals, &StepTriplets::default());
         drop(parts.total.backward());
     }
     Ok(began.elapsed().as_secs_f64() / STEPS as f64)

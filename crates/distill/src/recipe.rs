@@ -60,6 +60,8 @@ pub struct Recipe {
     pub triplets_per_step: usize,
     /// Paraphrases that a step takes beside its sentences, when there are any (32, 32).
     pub paraphrases_per_step: usize,
+    /// Sentences beyond its own to whose targets a step compares its vectors, where `loss.corpus` asks for that (1024, -).
+    pub corpus_per_step: usize,
     /// Passes over the sentences (1, 5).
     pub epochs: usize,
     /// In which numbers the layers multiply (`bfloat16`, `float32`), forwards and backwards; a card that does not compute in
@@ -231,8 +233,11 @@ pub struct LossRecipe {
     /// Of KL(teacher ‖ student) over each sentence's neighbours in the batch (0.1, 0); the full-width teacher is
     /// asked, so this sees what PCA lost.
     pub relational: f64,
-    /// What cosines are divided by before the softmax over neighbours (0.05, -).
+    /// What cosines are divided by before the softmax over neighbours, in the batch and beyond (0.05, -).
     pub temperature: f64,
+    /// Of KL(teacher ‖ student) over each sentence's neighbours among the targets of sentences that are not in the batch
+    /// (0, 0).
+    pub corpus: f64,
     /// Of the cross entropy with which an anchor finds its positive among all positives and negatives of the step
     /// (0.2 in `supervised`); needs triplets.
     pub contrast: f64,
@@ -253,8 +258,8 @@ pub struct LossRecipe {
     pub ranking: f64,
     /// By how much a pair's cosine is to lead another's in that (0.015, -).
     pub ranking_margin: f64,
-    /// Of 1 − cosine between what each of the student's layers makes of a token and what the layer it was cut from made
-    /// of it (0, 0); the model it was cut from then runs at every step.
+    /// Of 1 − cosine between what each of the student's layers makes of a token and what the teacher's layer that it was
+    /// cut from, or that has its place, makes of it (0, 0); the teacher then runs at every step.
     pub hidden: f64,
 }
 
@@ -384,6 +389,7 @@ impl Recipe {
             (loss.contrast, "contrast"),
             (loss.contrast_teacher, "infonce"),
             (loss.hsic, "hsic"),
+            (loss.corpus, "corpus"),
             (loss.similarity, "similarity"),
             (loss.ranking, "ranking"),
             (loss.hidden, "hidden"),
@@ -422,6 +428,7 @@ impl Recipe {
         whole("topic_group", self.topic_group)?;
         whole("triplets_per_step", self.triplets_per_step)?;
         whole("paraphrases_per_step", self.paraphrases_per_step)?;
+        whole("corpus_per_step", self.corpus_per_step)?;
         whole("epochs", self.epochs)?;
         whole("evaluate_every", self.evaluate_every)?;
         whole("checkpoint_every", self.checkpoint_every)?;
@@ -467,6 +474,7 @@ impl LossRecipe {
             ("loss.contrast", self.contrast),
             ("loss.contrast_teacher", self.contrast_teacher),
             ("loss.hsic", self.hsic),
+            ("loss.corpus", self.corpus),
             ("loss.similarity", self.similarity),
             ("loss.ranking", self.ranking),
             ("loss.hidden", self.hidden),
@@ -634,12 +642,14 @@ mod tests {
         let mut table: Table = recipe.to_toml().parse().unwrap();
         table.remove("projection");
         table.remove("paraphrases_per_step").unwrap();
+        table.remove("corpus_per_step").unwrap();
         table["optimizer"].as_table_mut().unwrap().remove("average").unwrap();
         for knob in [
             "contrast_teacher",
             "contrast_teacher_temperature",
             "hsic",
             "hsic_gamma",
+            "corpus",
             "similarity",
             "ranking",
             "ranking_margin",

@@ -30,7 +30,7 @@ use crate::shards::{TeacherCard, TeacherVectors};
 use crate::start::{Start, StudentStart};
 use crate::student::Student;
 use crate::teacher::{Teacher, TeacherKind};
-use crate::train::{self, DevSts, Origin, Outcome, TrainingData};
+use crate::train::{self, DevSts, Outcome, TeacherLayers, TrainingData};
 use crate::triplets::Triplets;
 use crate::vocabulary::Vocabulary;
 
@@ -145,7 +145,7 @@ impl TeacherArgument {
     }
 
     /// The model folder that layers and vocabulary can be taken from.
-    fn folder(&self) -> Result<&Path> {
+    pub(crate) fn folder(&self) -> Result<&Path> {
         match self {
             Self::Model { folder, .. } => Ok(folder),
             Self::Vectors(path) => Err(no_layers(&path.display().to_string())),
@@ -163,6 +163,7 @@ impl Settings {
     pub(crate) fn start(&self) -> Result<Start> {
         let start = Start::find(&self.start, || self.teacher.folder())?;
         start.check(&self.recipe)?;
+        start.matched_layers(&self.recipe, self.teacher.folder().ok())?;
         if let Some(count) = self.vocabulary {
             Vocabulary::read(&start.folder)?.check(count)?;
         }
@@ -366,7 +367,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
         tokens,
         pair_tokens: start.tokenize_pairs(pairs.as_ref(), recipe)?,
         longest,
-        origin: start.origin(recipe, &device)?,
+        layers: start.teacher_layers(recipe, settings.teacher.folder().ok(), &device)?,
     };
     let student = start.student(recipe, &projection, &lesson.tokens, &device, progress)?;
     let judged = begin(settings, &teacher, &student, &lesson, &material, &folder, progress)?;
@@ -479,7 +480,7 @@ struct Lesson {
     /// Tokens at which they were cut.
     longest: usize,
     /// What the student's layers are held to, if they are.
-    origin: Option<Origin>,
+    layers: Option<TeacherLayers>,
 }
 
 /// Writes down what the run begins with, or reads it where that was done before the same development pairs. Gives
@@ -572,7 +573,7 @@ fn train_student(
         triplets: &triplets,
         paraphrases: &paraphrases,
         teacher_dim: vectors.dim(),
-        origin: lesson.origin.as_ref(),
+        layers: lesson.layers.as_ref(),
         centred: &*projection.centred(),
         project: &*projection.on_tensors(),
         epoch: &|epoch| sentences.epoch(epoch, recipe.seed),

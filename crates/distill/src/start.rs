@@ -16,7 +16,7 @@ use crate::recipe::{Activation, HeadStart, Recipe};
 use crate::sentences::Sentences;
 use crate::student::{HeadShape, Student, spread_layers};
 use crate::table;
-use crate::train::Origin;
+use crate::train::TeacherLayers;
 use crate::vocabulary::{Kept, Vocabulary};
 
 /// Width of an attention head of a fresh student, as in the small models people start from.
@@ -179,14 +179,6 @@ impl Start {
             ))
             .hint("--set loss.hsic=0"));
         }
-        let has_layers = self.layers.as_ref().is_some_and(|layers| !layers.is_empty());
-        if !has_layers && recipe.loss.hidden > 0.0 {
-            return Err(Error::input(format!(
-                "`loss.hidden` is {}, but the student has no layers that were cut from a model's",
-                recipe.loss.hidden
-            ))
-            .hint("--set loss.hidden=0"));
-        }
         let refuse = |knob: &str, found: &str, right: &str| {
             Err(Error::input(format!(
                 "`{knob}` is {found}, but the head of a student without layers is folded into its table of words, \
@@ -243,22 +235,72 @@ impl Start {
         Ok(student.computing_in(recipe.arithmetic))
     }
 
-    /// The model that the student's layers were cut from, as far as they reach, where the recipe holds them to it.
+    /// The teacher's layers that the student's are held to, where the recipe does that; see [`Start::matched_layers`].
     ///
     /// # Errors
-    /// When a tensor is missing.
-    pub fn origin(&self, recipe: &Recipe, device: &Device) -> Result<Option<Origin>> {
-        let Some(kept) = self.layers.as_ref().filter(|_| recipe.loss.hidden > 0.0) else {
+    /// As there, or when a tensor is missing.
+    pub fn teacher_layers(
+        &self,
+        recipe: &Recipe,
+        teacher: Option<&Path>,
+        device: &Device,
+    ) -> Result<Option<TeacherLayers>> {
+        let Some((folder, numbers)) = self.matched_layers(recipe, teacher)? else {
             return Ok(None);
         };
-        let reach: Vec<usize> = (0..=kept.iter().copied().max().unwrap_or(0)).collect();
-        let (folder, head) = (&self.folder.transformer, HeadShape::of(recipe));
-        let mut model = Student::from_folder(folder, &reach, head, None, recipe.seed, device)?;
-        if let Some(vocabulary) = &self.kept {
-            model.words = vocabulary.gather(&model.words, model.config.hidden_size);
+        let reach: Vec<usize> = (0..=numbers.iter().copied().max().unwrap_or(0)).collect();
+        let (weights, head) = (&folder.transformer, HeadShape::of(recipe));
+        let mut model = Student::from_folder(weights, &reach, head, None, recipe.seed, device)?;
+        if let Some(kept) = &self.kept {
+            model.words = kept.gather(&model.words, model.config.hidden_size);
         }
-        let model = model.computing_in(recipe.arithmetic);
-        Ok(Some(Origin { model, kept: kept.clone() }))
+        Ok(Some(TeacherLayers { model: model.computing_in(recipe.arithmetic), numbers }))
+    }
+
+    /// The teacher's folder and for each of the student's layers the number of the teacher's layer that it is held to,
+    /// where the recipe does that: those that were cut out of it, or evenly spread ones, of which the last are mates.
+    ///
+    /// # Errors
+    /// When the teacher is no model here that can be trained, or student and teacher differ in width or tokens, or the
+    /// student has no layers or more of them.
+    pub fn matched_layers(
+        &self,
+        recipe: &Recipe,
+        teacher: Option<&Path>,
+    ) -> Result<Option<(Folder, Vec<usize>)>> {
+        if recipe.loss.hidden == 0.0 {
+            return Ok(None);
+        }
+        let refuse = |why: String| {
+            let weight = recipe.loss.hidden;
+            Error::input(format!("`loss.hidden` is {weight}, but {why}"))
+                .hint("--set loss.hidden=0")
+        };
+        let Some(teacher) = teacher else {
+            return Err(refuse(
+                "the teacher is no model folder, so its layers are not at hand".to_owned(),
+            ));
+        };
+        let folder = trainable(teacher)?;
+        let (own, of) = (&self.config, &folder.config);
+        let (layers, all) = (own.num_hidden_layers, of.num_hidden_layers);
+        if self.is_static() || layers > all {
+            return Err(refuse(format!(
+                "the student has {layers} layers, expected 1 to the teacher's {all}"
+            )));
+        }
+        if own.hidden_size != of.hidden_size {
+            return Err(refuse(format!(
+                "the student's layers are {} wide, the teacher's {}",
+                own.hidden_size, of.hidden_size
+            )));
+        }
+        let tokens = |folder: &Folder| Tokenizer::of(folder, None)?.vocabulary();
+        if self.folder.path != folder.path && tokens(&self.folder)? != tokens(&folder)? {
+            return Err(refuse("student and teacher have different tokens".to_owned()));
+        }
+        let cut = self.layers.clone().filter(|_| self.folder.path == folder.path);
+        Ok(Some((folder, cut.unwrap_or_else(|| spread_layers(layers, all)))))
     }
 
     /// The tokenizer, cutting where the recipe says.
@@ -462,6 +504,41 @@ mod tests {
             }
             let start = all_of(&bert);
             assert!(Start::find(&start, || Ok(teacher.as_path())).is_ok());
+        }
+    }
+
+    #[test]
+    fn layers_are_held_to_a_teacher_of_their_width_and_tokens_only() {
+        let (bert, other) = (fixture("bert_mean"), fixture("roberta_new"));
+        let mut recipe = Recipe::load("hpd").unwrap();
+        let matched = |recipe: &Recipe, start: StudentStart, teacher: Option<&Path>| {
+            let start = Start::find(&start, || Ok(bert.as_path())).unwrap();
+            start.matched_layers(recipe, teacher).map(|found| found.map(|(_, numbers)| numbers))
+        };
+        let cut = |model: Option<&Path>, kept| StudentStart::Cut {
+            model: model.map(Path::to_owned),
+            kept,
+        };
+        let all = Folder::open(&bert).unwrap().config.num_hidden_layers;
+        assert_eq!(matched(&recipe, cut(None, KeptLayers::All), None).unwrap(), None);
+        recipe.loss.hidden = 1.0;
+        let first = cut(None, KeptLayers::These(vec![0]));
+        assert_eq!(matched(&recipe, first, Some(&bert)).unwrap(), Some(vec![0]));
+        // The same model, but not the teacher: which of its layers stay says nothing about the teacher's.
+        let again = fixture("../encoder/bert_mean");
+        let first = cut(Some(&again), KeptLayers::These(vec![0]));
+        assert_eq!(matched(&recipe, first, Some(&bert)).unwrap(), Some(vec![all - 1]));
+        let fresh = |layers| StudentStart::Fresh { width: 32, layers, vocabulary: None };
+        for (start, teacher, why) in [
+            (cut(None, KeptLayers::All), None, "no model folder"),
+            (fresh(all + 1), Some(&bert), "layers, expected 1 to the teacher's"),
+            (fresh(1), Some(&bert), "wide, the teacher's"),
+            (StudentStart::Static { model: None }, Some(&bert), "has 0 layers"),
+            (cut(None, KeptLayers::All), Some(&other), "different tokens"),
+        ] {
+            let error = matched(&recipe, start, teacher.map(PathBuf::as_path)).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+            assert_eq!(error.hint_text(), Some("--set loss.hidden=0"));
         }
     }
 

@@ -14,7 +14,8 @@ use crate::average::Average;
 use crate::batches::Batches;
 use crate::beginning::texts_of;
 use crate::checkpoint::{self, Checkpoint, RunState};
-use crate::loss::{Loss, loss};
+use crate::corpus::Corpus;
+use crate::loss::{Goals, Loss, Vectors, loss};
 use crate::metrics::{Metrics, MetricsFile};
 use crate::optimizer::Optimizer;
 use crate::paraphrases::Paraphrase;
@@ -55,8 +56,8 @@ pub struct TrainingData<'a> {
     pub centred: &'a dyn Fn(Tensor<2>) -> Tensor<2>,
     /// Makes targets of what is left: `[rows, teacher_dim]` to `[rows, dim]`.
     pub project: &'a dyn Fn(Tensor<2>) -> Tensor<2>,
-    /// What the student's layers were cut from, where the recipe holds them to it.
-    pub origin: Option<&'a Origin>,
+    /// The teacher's layers, where the recipe holds the student's to them.
+    pub layers: Option<&'a TeacherLayers>,
     /// The sentences an epoch sees, in no particular order.
     pub epoch: &'a dyn Fn(usize) -> Vec<u32>,
     /// Sentences held back for `dev_cosine` and `dev_mse`.
@@ -67,13 +68,13 @@ pub struct TrainingData<'a> {
     pub fingerprints: BTreeMap<String, String>,
 }
 
-/// The model that a student was cut from, to hold the student's layers to.
+/// A teacher with layers of the student's width, to hold the student's layers to.
 #[derive(Clone, Debug)]
-pub struct Origin {
-    /// The model, for tokens as the student has them.
+pub struct TeacherLayers {
+    /// The teacher, for tokens as the student has them.
     pub model: Student,
-    /// For each of the student's layers its number in the model.
-    pub kept: Vec<usize>,
+    /// For each of the student's layers the teacher's, counted from 0.
+    pub numbers: Vec<usize>,
 }
 
 /// Development pairs whose correlation is reported, never trained on nor selected by.
@@ -128,6 +129,7 @@ pub fn train(
         Order::Topics => data.topics(recipe, progress),
         Order::LengthBuckets | Order::Shuffled | Order::Windows => Vec::new(),
     };
+    let corpus = (recipe.loss.corpus > 0.0).then(|| data.corpus(recipe, &topics));
     let epoch_of = |epoch| {
         batches.epoch(epoch, (data.epoch)(epoch), |row| match topics.get(row as usize) {
             Some(&topic) => topic as usize,
@@ -186,10 +188,15 @@ pub fn train(
             }
             let mut sites = DropoutSites::new(recipe.dropout, recipe.seed, state.step);
             let passage = student.forward(&batch, words.clone(), &mut sites);
-            let (target, teacher) = data.targets(recipe, &taught_by, &device);
-            let layers = data.origin.map(|origin| origin.model.states(&batch, &origin.kept));
-            let layers = layers.unwrap_or_default();
-            let parts = loss(recipe, &passage, target, teacher, &triplets, &layers);
+            let goals = Goals {
+                layers: data.layers.map(|it| it.model.states(&batch, &it.numbers)),
+                corpus: corpus.as_ref().map(|corpus| {
+                    let beyond = corpus.around(&taught_by, state.step, recipe.corpus_per_step);
+                    data.goals(recipe, &beyond, &device)
+                }),
+                batch: data.goals(recipe, &taught_by, &device),
+            };
+            let parts = loss(recipe, &passage, &goals, &triplets);
             let value = f64::from(parts.total.clone().into_scalar::<f32>());
             let gradients = parts.total.backward();
             let (moved, norm) = optimizer.step(student, &batch, &words, gradients, rate);
@@ -320,7 +327,7 @@ impl TrainingData<'_> {
                 vocabulary - 1
             )));
         }
-        let dim = self.targets(recipe, &[0], &Device::flex()).0.dims()[1];
+        let dim = self.goals(recipe, &[0], &Device::flex()).target.dims()[1];
         if dim != recipe.dim {
             return Err(Error::mismatch(format!(
                 "the projection gives {dim} numbers, expected `dim` {}",
@@ -337,13 +344,18 @@ impl TrainingData<'_> {
     /// The topic of each sentence, by its target.
     fn topics(&self, recipe: &Recipe, progress: &dyn Progress) -> Vec<u32> {
         progress.stage("sorting sentences by topic", None);
-        let target = |rows: &[u32]| self.targets(recipe, rows, &Device::flex()).0;
+        let target = |rows: &[u32]| self.goals(recipe, rows, &Device::flex()).target;
         topics::topics(self.sentences, recipe.seed, &target)
     }
 
-    /// Projected and full-width teacher vectors of `rows`, centred where the recipe centres: `[rows, dim]` and
-    /// `[rows, teacher_dim]`.
-    fn targets(&self, recipe: &Recipe, rows: &[u32], device: &Device) -> (Tensor<2>, Tensor<2>) {
+    /// All sentences that are trained on in some epoch.
+    fn corpus<'t>(&self, recipe: &Recipe, topics: &'t [u32]) -> Corpus<'t> {
+        let rows = (0..recipe.epochs).flat_map(|epoch| (self.epoch)(epoch)).collect();
+        Corpus::new(rows, topics, recipe.seed)
+    }
+
+    /// What the teacher makes of `rows`, centred where the recipe centres.
+    fn goals(&self, recipe: &Recipe, rows: &[u32], device: &Device) -> Vectors {
         let width = self.teacher_dim;
         let mut numbers = vec![0.0; rows.len() * width];
         for (vector, &row) in numbers.chunks_exact_mut(width).zip(rows) {
@@ -355,7 +367,7 @@ impl TrainingData<'_> {
         if recipe.normalize {
             target = crate::student::normalize(target);
         }
-        (target, teacher)
+        Vectors { target, teacher }
     }
 
     /// Cosine and squared error to the targets of the held-back sentences, and STS.
@@ -366,7 +378,7 @@ impl TrainingData<'_> {
                 self.held_back.iter().map(|&row| self.tokens.text(row as usize)).collect();
             let (mut cosine, mut squares) = (0.0, 0.0);
             for (rows, texts) in self.held_back.chunks(1024).zip(texts.chunks(1024)) {
-                let (targets, _) = self.targets(recipe, rows, &Device::flex());
+                let targets = self.goals(recipe, rows, &Device::flex()).target;
                 let targets = crate::student::numbers(targets);
                 let output = student.embed(texts);
                 for (a, b) in
@@ -451,6 +463,7 @@ impl Watch {
             loss_cosine: value(&parts.cosine),
             loss_mse: value(&parts.mse),
             loss_relational: value(&parts.relational),
+            loss_corpus: value(&parts.corpus),
             loss_contrast: value(&parts.contrast),
             loss_contrast_teacher: value(&parts.contrast_teacher),
             loss_hsic: value(&parts.hsic),
