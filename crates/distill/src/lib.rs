@@ -12,6 +12,7 @@ pub mod coding_rate;
 mod damage;
 pub mod endpoint;
 pub mod export;
+pub mod feed_forward;
 mod finish;
 pub mod fused;
 pub mod given;
