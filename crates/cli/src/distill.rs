@@ -63,6 +63,10 @@ pub(crate) struct Arguments {
     /// text needs most: a smaller table and a smaller tokenizer (WordPiece or Unigram) [default: all]
     #[arg(long, value_name = "N")]
     vocabulary: Option<usize>,
+    /// Give the feed-forward of each layer N neurons: of layers that have learnt, those stay whose part in what comes out
+    /// varies most over the training text [default: all; with --fresh-width, four times that]
+    #[arg(long, value_name = "N")]
+    feed_forward: Option<usize>,
     /// Recipe: `hpd`, `hpd2022` (the paper's released code), `mcr2`, `ibkd` (systems that followed it), `static`, the second
     /// stages `supervised` and `ibkd-2`, or a TOML file [default: static with --layers 0, else hpd]
     #[arg(long, value_name = "NAME|FILE")]
@@ -175,6 +179,7 @@ impl Arguments {
             paraphrases: self.paraphrases.clone(),
             projection: self.projection.clone(),
             vocabulary: self.vocabulary,
+            feed_forward: self.feed_forward,
             recipe: self.recipe()?,
             recipe_name: self.recipe_name().to_owned(),
             output: self.output.clone(),

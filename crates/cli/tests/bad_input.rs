@@ -430,6 +430,22 @@ mod distil {
     }
 
     #[test]
+    fn a_feed_forward_that_is_too_narrow_or_too_wide_or_not_there() {
+        let shop = Workshop::new();
+        let (model, texts) = (shop.name("model"), shop.texts(400));
+        for (layers, count, hint) in [
+            ("1", "0", "--feed-forward 1"),
+            ("1", "9999", "leave it out to keep all"),
+            ("0", "9", "--layers 1"),
+        ] {
+            let run = ["--teacher", &model, "--dim", "8", "--sentences", &texts];
+            let arguments =
+                [run.as_slice(), &["--layers", layers, "--feed-forward", count]].concat();
+            refused_distilling(&shop, &arguments, &[count, "--feed-forward", hint]);
+        }
+    }
+
+    #[test]
     fn an_unknown_key_in_a_recipe() {
         let shop = Workshop::new();
         let recipe = shop.write("recipe.toml", b"learning_rat = 1.0\n");

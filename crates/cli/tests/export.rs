@@ -90,6 +90,23 @@ fn a_student_of_fewer_tokens_is_made_and_goes_to_8_bits_and_back() {
 }
 
 #[test]
+fn a_student_of_an_odd_number_of_neurons_is_made_and_goes_to_8_bits_and_back() {
+    let shop = Workshop::new();
+    let (model, texts, output) = (shop.name("model"), shop.texts(400), shop.name("slim"));
+    let run = ["distill", "--teacher", &model, "--sentences", &texts, "--output", &output];
+    let shape = ["--layers", "1", "--dim", "8", "--held-back", "50", "--feed-forward", "13"];
+    hpd(&[run.as_slice(), &shape].concat()).stdout();
+    let config = fs::read(shop.path("slim/config.json")).expect("a config");
+    let config: Value = serde_json::from_slice(&config).expect("JSON");
+    assert_eq!(config["intermediate_size"], 13);
+    hpd(&["export", &output, "--int8", "--output", &shop.name("int8")]).stdout();
+    hpd(&["export", &shop.name("int8"), "--output", &shop.name("float")]).stdout();
+    assert_eq!(vectors(&shop, "int8", "float32"), vectors(&shop, "float", "float32"));
+    let told = hpd(&["inspect", &shop.name("slim.run")]).stdout();
+    assert!(told.contains("student"), "{told}");
+}
+
+#[test]
 fn inspect_tells_how_weights_are_stored_and_whether_they_are_those_that_were_named() {
     let shop = with_int8();
     let (float, int8) = (inspect(&shop, "model"), inspect(&shop, "int8"));

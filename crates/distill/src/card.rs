@@ -7,6 +7,7 @@ use std::fmt::{self, Write};
 
 use hpd_encoder::DenseActivation;
 
+use crate::feed_forward::KeptNeurons;
 use crate::vocabulary::KeptFacts;
 
 /// What a model card tells.
@@ -54,6 +55,8 @@ pub struct StudentFacts {
     pub parameters: usize,
     /// How much of its start's vocabulary it keeps, when not all.
     pub vocabulary: Option<KeptFacts>,
+    /// How much of the feed-forward of its start's layers it keeps, when not all.
+    pub feed_forward: Option<KeptNeurons>,
     /// Whether vectors come out with length 1.
     pub normalize: bool,
     /// Shorter prefixes of the vectors that were trained too.
@@ -265,6 +268,9 @@ impl Card {
                 "| vocabulary | {tokens} of {of} tokens, which make up {:.2} % of the training text |\n",
                 share * 100.0
             );
+        }
+        if let Some(KeptNeurons { neurons, of }) = student.feed_forward {
+            text += &format!("| feed-forward | {neurons} of {of} neurons in each layer |\n");
         }
         if !student.matryoshka_dimensions.is_empty() {
             let prefixes: Vec<_> =
@@ -491,6 +497,7 @@ pub(crate) mod tests {
                 },
                 parameters: 17_300_000,
                 vocabulary: None,
+                feed_forward: None,
                 normalize: true,
                 matryoshka_dimensions: vec![32, 64],
             },
@@ -576,6 +583,15 @@ pub(crate) mod tests {
         card.student.vocabulary = Some(KeptFacts { tokens: 8000, of: 30_522, share: 0.97853 });
         let row =
             "| vocabulary | 8000 of 30522 tokens, which make up 97.85 % of the training text |\n";
+        assert!(card.to_markdown().contains(row), "{}", card.to_markdown());
+    }
+
+    #[test]
+    fn card_tells_how_much_of_the_feed_forward_is_kept() {
+        assert!(!card().to_markdown().contains("| feed-forward |"));
+        let mut card = card();
+        card.student.feed_forward = Some(KeptNeurons { neurons: 768, of: 1536 });
+        let row = "| feed-forward | 768 of 1536 neurons in each layer |\n";
         assert!(card.to_markdown().contains(row), "{}", card.to_markdown());
     }
 

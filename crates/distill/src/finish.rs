@@ -265,6 +265,7 @@ impl Finish<'_> {
             body,
             parameters,
             vocabulary: self.start.kept.as_ref().map(|kept| kept.facts),
+            feed_forward: self.start.kept_neurons(),
             normalize: self.recipe().normalize,
             matryoshka_dimensions: self.recipe().matryoshka.clone(),
         }

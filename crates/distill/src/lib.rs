@@ -14,6 +14,7 @@ pub mod corpus;
 mod damage;
 pub mod endpoint;
 pub mod export;
+pub mod feed_forward;
 mod finish;
 pub mod fused;
 pub mod given;

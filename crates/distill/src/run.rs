@@ -53,6 +53,8 @@ pub struct Settings {
     pub projection: Option<PathBuf>,
     /// How many tokens of the start's vocabulary the student keeps; `None` for all.
     pub vocabulary: Option<usize>,
+    /// How many neurons the feed-forward of each layer has; `None` for all that the start's have.
+    pub feed_forward: Option<usize>,
     /// Every knob of the training.
     pub recipe: Recipe,
     /// What the recipe was asked for by.
@@ -161,9 +163,12 @@ fn no_layers(teacher: &str) -> Error {
 
 impl Settings {
     pub(crate) fn start(&self) -> Result<Start> {
-        let start = Start::find(&self.start, || self.teacher.folder())?;
+        let mut start = Start::find(&self.start, || self.teacher.folder())?;
         start.check(&self.recipe)?;
         start.matched_layers(&self.recipe, self.teacher.folder().ok())?;
+        if let Some(count) = self.feed_forward {
+            start = start.with_neurons(count)?;
+        }
         if let Some(count) = self.vocabulary {
             Vocabulary::read(&start.folder)?.check(count)?;
         }

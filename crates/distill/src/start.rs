@@ -11,6 +11,7 @@ use hpd_eval::sts::Pairs;
 use hpd_files::{Error, Progress, Result};
 use serde_json::{Map, Value, json};
 
+use crate::feed_forward::{self, KeptNeurons};
 use crate::projection::Projection;
 use crate::recipe::{Activation, HeadStart, Recipe};
 use crate::sentences::Sentences;
@@ -142,6 +143,43 @@ impl Start {
         Ok(Self { config, kept: Some(kept), ..self })
     }
 
+    /// The same with `count` neurons in the feed-forward of each layer: layers that have learnt keep so many of theirs,
+    /// which [`Start::student`] chooses.
+    ///
+    /// # Errors
+    /// When there are no layers, or they have fewer, or nothing would be left.
+    pub fn with_neurons(self, count: usize) -> Result<Self> {
+        let refuse = |why: &str, hint: String| {
+            Err(Error::input(format!("`--feed-forward {count}`: {why}")).hint(hint))
+        };
+        if self.is_static() {
+            let hint = "leave it out, or give --layers 1 or more".to_owned();
+            return refuse("a student without layers has no feed-forward", hint);
+        }
+        let most = self.layers.as_ref().map(|_| self.config.intermediate_size);
+        if count == 0 {
+            let up_to = most.map_or("or more".to_owned(), |most| format!("or up to {most}"));
+            return refuse("nothing would be left", format!("--feed-forward 1, {up_to}"));
+        }
+        if let Some(most) = most.filter(|most| count > *most) {
+            let why = format!(
+                "the layers of `{}` have {most} neurons in their feed-forward",
+                self.folder.path.display()
+            );
+            let hint = format!("leave it out to keep all, or give a number from 1 to {most}");
+            return refuse(&why, hint);
+        }
+        let config = EncoderConfig { intermediate_size: count, ..self.config };
+        Ok(Self { config, ..self })
+    }
+
+    /// How many neurons of its start's feed-forward the student keeps; `None` for all, or a fresh student.
+    pub fn kept_neurons(&self) -> Option<KeptNeurons> {
+        let [neurons, of] = [&self.config, &self.folder.config].map(|it| it.intermediate_size);
+        let is_cut = self.layers.is_some() && !self.is_static();
+        (is_cut && neurons < of).then_some(KeptNeurons { neurons, of })
+    }
+
     /// Writes the tokenizer of a student that keeps only some tokens; nothing for others.
     ///
     /// # Errors
@@ -196,7 +234,8 @@ impl Start {
         }
     }
 
-    /// The student before its first step. The training text, `tokens`, tells a static student how rare words are.
+    /// The student before its first step. The training text, `tokens`, tells a static student how rare words are, and one
+    /// that keeps only some neurons which are important.
     ///
     /// # Errors
     /// When a tensor is missing, the head cannot start as the projection because the widths differ, or the user
@@ -231,6 +270,9 @@ impl Start {
         if let Some(kept) = &self.kept {
             student.words = kept.gather(&student.words, student.config.hidden_size);
             student.config.vocab_size = kept.ids.len();
+        }
+        if let Some(KeptNeurons { neurons, .. }) = self.kept_neurons() {
+            student = feed_forward::narrow(student, neurons, tokens, progress);
         }
         Ok(student.computing_in(recipe.arithmetic))
     }
@@ -540,6 +582,39 @@ mod tests {
             assert!(error.to_string().contains(why), "{error}");
             assert_eq!(error.hint_text(), Some("--set loss.hidden=0"));
         }
+    }
+
+    #[test]
+    fn a_number_of_neurons_that_cannot_be_is_refused_with_one_that_can() {
+        let bert = fixture("bert_mean");
+        let with = |start: StudentStart, count| {
+            Start::find(&start, || Ok(bert.as_path())).unwrap().with_neurons(count)
+        };
+        let cut = || StudentStart::Cut { model: None, kept: KeptLayers::All };
+        let fresh = |layers| StudentStart::Fresh { width: 32, layers, vocabulary: None };
+        for (start, count, found, hint) in [
+            (cut(), 0, "nothing would be left", "--feed-forward 1, or up to 78"),
+            (
+                cut(),
+                79,
+                "have 78 neurons",
+                "leave it out to keep all, or give a number from 1 to 78",
+            ),
+            (fresh(1), 0, "nothing would be left", "--feed-forward 1, or more"),
+            (fresh(0), 9, "without layers", "leave it out, or give --layers 1 or more"),
+            (StudentStart::Static { model: None }, 9, "without layers", "leave it out, or give"),
+        ] {
+            let error = with(start, count).unwrap_err();
+            let words = format!("`--feed-forward {count}`: ");
+            let message = error.to_string();
+            assert!(message.contains(&words) && message.contains(found), "{message}");
+            assert!(error.hint_text().unwrap().starts_with(hint), "{:?}", error.hint_text());
+        }
+        let kept = |start, count| with(start, count).unwrap().kept_neurons();
+        assert_eq!(kept(cut(), 7), Some(KeptNeurons { neurons: 7, of: 78 }));
+        assert_eq!(kept(cut(), 78), None);
+        assert_eq!(kept(fresh(1), 7), None);
+        assert_eq!(with(fresh(1), 300).unwrap().config.intermediate_size, 300);
     }
 
     #[test]

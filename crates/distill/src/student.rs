@@ -439,7 +439,7 @@ enum Averages {
 }
 
 /// What all layers have in common.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Common {
     heads: usize,
     epsilon: f64,
@@ -557,16 +557,37 @@ impl Layer {
         &self,
         x: Tensor<2>, // [tokens, hidden]
         batch: &PackedBatch,
+        common: Common,
+        sites: &mut DropoutSites,
+    ) -> Tensor<2> {
+        let attended = self.attended(x, batch, common, sites);
+        self.fed(attended, common, sites)
+    }
+
+    /// Its first half, the attention.
+    fn attended(
+        &self,
+        x: Tensor<2>,
+        batch: &PackedBatch,
         Common { heads, epsilon, arithmetic }: Common,
         sites: &mut DropoutSites,
     ) -> Tensor<2> {
         let qkv = self.query_key_value.forward(x.clone(), arithmetic); // [tokens, 3·hidden]
         let context = fused::attention(qkv, &batch.packing, heads, sites.next());
         let attended = sites.apply(self.attention_output.forward(context, arithmetic));
-        let x = self.attention_norm.of_sum(attended, x, epsilon);
-        let inner = fused::gelu(self.intermediate.forward(x.clone(), arithmetic)); // [tokens, intermediate]
-        let output = sites.apply(self.output.forward(inner, arithmetic));
-        self.output_norm.of_sum(output, x, epsilon)
+        self.attention_norm.of_sum(attended, x, epsilon)
+    }
+
+    /// Its second half, the feed-forward.
+    fn fed(&self, attended: Tensor<2>, common: Common, sites: &mut DropoutSites) -> Tensor<2> {
+        let inner = self.inner(attended.clone(), common.arithmetic);
+        let output = sites.apply(self.output.forward(inner, common.arithmetic));
+        self.output_norm.of_sum(output, attended, common.epsilon)
+    }
+
+    /// The numbers inside the feed-forward.
+    fn inner(&self, attended: Tensor<2>, arithmetic: Arithmetic) -> Tensor<2> {
+        fused::gelu(self.intermediate.forward(attended, arithmetic)) // [tokens, intermediate]
     }
 }
 
@@ -759,6 +780,113 @@ impl DropoutSites {
         let mut factors = vec![0.0; shape[0] * shape[1]];
         dropout.fill(0, &mut factors);
         x * Tensor::from_data(TensorData::new(factors, shape), &device)
+    }
+}
+
+/// Sentences in a batch of a [`Walk`].
+const WALKING_TOGETHER: usize = 64;
+
+/// Sentences on their way through a student, a layer at a time and each layer in two halves, without gradients and in
+/// f32: for whoever wants to look inside a layer, or change it before the next one sees what it gives.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    /// Batches, and the vectors of their tokens at the station reached.
+    batches: Vec<(PackedBatch, Tensor<2>)>,
+    common: Common,
+}
+
+impl Student {
+    /// `texts`, the token ids of each, in front of the first layer. All their vectors are in memory at once.
+    pub(crate) fn walk(&self, texts: &[&[u32]]) -> Walk {
+        let front = Body { layers: Vec::new(), ..self.body.valid() };
+        let mut by_length: Vec<&[u32]> = texts.to_vec();
+        by_length.sort_by_key(|text| text.len());
+        let embedded = |texts: &[&[u32]]| {
+            let batch = PackedBatch::new(texts.iter().copied(), &self.config);
+            let (words, sites) = (self.word_rows(&batch).inner(), &mut DropoutSites::none());
+            let passage = self.through(&front, Arithmetic::Float32, &batch, words, sites);
+            (batch, passage.embedded)
+        };
+        Walk {
+            batches: by_length.chunks(WALKING_TOGETHER).map(embedded).collect(),
+            common: Common {
+                heads: self.config.num_attention_heads,
+                epsilon: f64::from(self.config.layer_norm_eps),
+                arithmetic: Arithmetic::Float32,
+            },
+        }
+    }
+}
+
+impl Walk {
+    /// Goes through the first half of `layer`, its attention.
+    pub(crate) fn attend(&mut self, layer: &Layer) {
+        let layer = layer.valid();
+        for (batch, x) in &mut self.batches {
+            *x = layer.attended(x.clone(), batch, self.common, &mut DropoutSites::none());
+        }
+    }
+
+    /// Goes through the second half of `layer`, its feed-forward.
+    pub(crate) fn feed(&mut self, layer: &Layer) {
+        let layer = layer.valid();
+        for (_, x) in &mut self.batches {
+            *x = layer.fed(x.clone(), self.common, &mut DropoutSites::none());
+        }
+    }
+
+    /// Shows the numbers inside the feed-forward of `layer`, which is in front of the sentences, token by token.
+    pub(crate) fn look_inside(&self, layer: &Layer, look: &mut dyn FnMut(&[f32])) {
+        let layer = layer.valid();
+        for (batch, x) in &self.batches {
+            let inner = layer.inner(x.clone(), self.common.arithmetic);
+            let (device, width) = (inner.device(), inner.dims()[1]);
+            let places = (!fused::is_cpu(&device)).then(|| batch.slots_of_places(&device));
+            let is_token = |row: usize| places.as_ref().is_none_or(|it| it[row].is_some());
+            let rows = numbers(inner);
+            let rows = rows.chunks_exact(width).enumerate();
+            rows.filter(|(i, _)| is_token(*i)).for_each(|(_, row)| look(row));
+        }
+    }
+}
+
+/// What a narrower feed-forward is made of.
+impl Layer {
+    /// What the feed-forward makes of its inner numbers, `[hidden, intermediate]`.
+    pub(crate) fn output_weight(&self) -> Matrix {
+        Matrix { data: numbers(self.output.weight.val()), dim: self.output.weight.dims()[1] }
+    }
+
+    /// The same layer with only the numbers `kept` inside its feed-forward, to whose result `shift` is added.
+    pub(crate) fn narrowed(&self, kept: &[usize], shift: &[f64]) -> Self {
+        let device = &self.intermediate.weight.device();
+        let (rows, biases) =
+            (numbers(self.intermediate.weight.val()), numbers(self.intermediate.bias.val()));
+        let width = self.intermediate.weight.dims()[1];
+        let rows = kept.iter().flat_map(|&i| &rows[i * width..][..width]).copied().collect();
+        let biases = kept.iter().map(|&i| biases[i]).collect();
+        let output = self.output_weight();
+        let columns = output.data.chunks_exact(output.dim);
+        let columns = columns.flat_map(|row| kept.iter().map(|&i| row[i])).collect();
+        let shifted = numbers(self.output.bias.val()).into_iter().zip(shift);
+        let shifted = shifted.map(|(bias, shift)| (f64::from(bias) + shift) as f32).collect();
+        Self {
+            intermediate: Linear::of(rows, biases, device),
+            output: Linear::of(columns, shifted, device),
+            ..self.clone()
+        }
+    }
+}
+
+impl Linear {
+    /// Of its numbers, row-major.
+    fn of(weight: Vec<f32>, bias: Vec<f32>, device: &Device) -> Self {
+        let out = bias.len();
+        let shape = [out, weight.len() / out.max(1)];
+        Self {
+            weight: Param::from_data(TensorData::new(weight, shape), device),
+            bias: Param::from_data(TensorData::new(bias, [out]), device),
+        }
     }
 }
 

@@ -313,6 +313,122 @@ fn a_plan_counts_the_tokens_that_stay() {
     assert!(!folder.path().join("student.run").exists());
 }
 
+/// Runs `settings` to its end, killed twice on the way, and gives the checkpoints' bytes.
+fn killed_twice(settings: &mut Settings) -> Vec<Vec<u8>> {
+    for steps in [3, 9] {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let dies = DiesInTraining { left: AtomicUsize::new(usize::MAX), steps };
+        let died = catch_unwind(AssertUnwindSafe(|| run(settings, &dies)));
+        std::panic::set_hook(hook);
+        assert!(died.is_err());
+        settings.resume = true;
+    }
+    run(settings, &Silent).unwrap();
+    checkpoints(settings)
+}
+
+fn checkpoints(settings: &Settings) -> Vec<Vec<u8>> {
+    let folder = settings.output.with_extension("run");
+    ["last.safetensors", "best.safetensors"].map(|name| fs::read(folder.join(name)).unwrap()).into()
+}
+
+#[test]
+fn a_student_of_any_number_of_neurons_is_exported_as_it_was_trained() {
+    let fresh = StudentStart::Fresh { width: 32, layers: 1, vocabulary: None };
+    for (start, count) in [(one_layer(), 1), (one_layer(), 37), (fresh.clone(), 5), (fresh, 201)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(folder.path(), "hpd");
+        settings.start = start;
+        settings.feed_forward = Some(count);
+        let scores = run(&settings, &Silent).unwrap();
+        let apart = cosine_of(&scores, 2) - best_dev_cosine(folder.path());
+        assert!(apart.abs() < 1e-5, "{count}: {scores}");
+        let student = Model::open(&settings.output).unwrap();
+        assert_eq!(student.folder().config.intermediate_size, count);
+        let small = folder.path().join("int8");
+        hpd_encoder::convert::quantize(&settings.output, &small, false).unwrap();
+        let small = Model::open(&small).unwrap();
+        let texts = ["one two three", "the spider", "", "seven of nine 7", "zzz"];
+        for model in [&student, &small] {
+            let together = model.encode(&texts, &EncodeOptions::default()).unwrap().rows;
+            for (text, row) in texts.iter().zip(together.data.chunks_exact(8)) {
+                let alone = model.encode(&[text], &EncodeOptions::default()).unwrap().rows;
+                assert_eq!(alone.data, row, "{count}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_of_fewer_neurons_goes_on_with_them_and_stopping_changes_no_bit() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let narrow = |folder: &Path| {
+        let mut settings = settings(folder, "hpd");
+        settings.feed_forward = Some(37);
+        settings.recipe.set("checkpoint_every", "1").unwrap();
+        settings
+    };
+    let mut whole = narrow(folder.path());
+    run(&whole, &Silent).unwrap();
+    assert!(killed_twice(&mut narrow(other.path())) == checkpoints(&whole));
+    let card = fs::read_to_string(whole.output.join("README.md")).unwrap();
+    assert!(card.contains("| feed-forward | 37 of 78 neurons in each layer |"), "{card}");
+    let questions = Questions { worst: 3, tasks: &[] };
+    let found = inspect(&folder.path().join("student.run"), &questions, &Silent).unwrap();
+    assert_eq!(found.worst.len(), 3);
+    whole.resume = true;
+    for (count, words) in [(Some(36), "this command has 36"), (None, "this command has 78")] {
+        whole.feed_forward = count;
+        let error = run(&whole, &Silent).unwrap_err().to_string();
+        assert!(error.contains("its shape.intermediate_size was 37"), "{error}");
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_run_that_keeps_all_neurons_is_one_that_does_not_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), "hpd");
+    run(&settings, &Silent).unwrap();
+    let before = checkpoints(&settings);
+    (settings.feed_forward, settings.resume) = (Some(78), true);
+    run(&settings, &Silent).unwrap();
+    (settings.resume, settings.overwrite) = (false, true);
+    run(&settings, &Silent).unwrap();
+    assert!(checkpoints(&settings) == before);
+}
+
+#[test]
+fn a_student_of_fewer_neurons_is_a_start_for_one_of_fewer_tokens_and_neurons_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = settings(folder.path(), "hpd");
+    first.feed_forward = Some(37);
+    run(&first, &Silent).unwrap();
+    let mut second = second_stage(&first, folder.path());
+    (second.feed_forward, second.vocabulary) = (Some(20), Some(150));
+    run(&second, &Silent).unwrap();
+    let narrower = Model::open(&second.output).unwrap();
+    let config = &narrower.folder().config;
+    assert_eq!((config.intermediate_size, config.vocab_size), (20, 150));
+    let card = fs::read_to_string(second.output.join("README.md")).unwrap();
+    assert!(card.contains("| feed-forward | 20 of 37 neurons in each layer |"), "{card}");
+}
+
+#[test]
+fn a_plan_counts_the_neurons_that_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), "hpd");
+    let whole = plan(&settings, &Silent).unwrap();
+    settings.feed_forward = Some(30);
+    let narrow = plan(&settings, &Silent).unwrap();
+    // A neuron has a row, a bias and a column.
+    assert_eq!(whole.parameters - narrow.parameters, 48 * (36 + 1 + 36));
+    settings.feed_forward = Some(79);
+    let error = plan(&settings, &Silent).unwrap_err();
+    assert!(error.to_string().contains("have 78 neurons"), "{error}");
+}
+
 /// The settings of a second stage behind the run of `first`, which is done.
 fn second_stage(first: &Settings, folder: &Path) -> Settings {
     let triplets = folder.join("triplets.tsv");
@@ -375,20 +491,7 @@ fn a_student_of_paraphrases_is_the_one_that_was_trained_and_stopping_changes_no_
     let mut whole = paraphrased(folder.path());
     (whole.recipe, whole.overwrite) = (settings.recipe.clone(), true);
     run(&whole, &Silent).unwrap();
-    for steps in [3, 9] {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
-        let dies = DiesInTraining { left: AtomicUsize::new(usize::MAX), steps };
-        let died = catch_unwind(AssertUnwindSafe(|| run(&settings, &dies)));
-        std::panic::set_hook(hook);
-        assert!(died.is_err());
-        settings.resume = true;
-    }
-    run(&settings, &Silent).unwrap();
-    for name in ["last.safetensors", "best.safetensors"] {
-        let bytes = |folder: &Path| fs::read(folder.join("student.run").join(name)).unwrap();
-        assert!(bytes(folder.path()) == bytes(other.path()), "{name} differs");
-    }
+    assert!(killed_twice(&mut settings) == checkpoints(&whole));
 }
 
 /// Progress that panics when so many steps are taken.

@@ -51,6 +51,7 @@ pub fn settings(folder: &Path, recipe: &str) -> Settings {
         paraphrases: Vec::new(),
         projection: None,
         vocabulary: None,
+        feed_forward: None,
         recipe: recipe_knobs,
         recipe_name: recipe.to_owned(),
         output: folder.join("student"),
