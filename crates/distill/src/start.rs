@@ -576,7 +576,7 @@ mod tests {
             (fresh(all + 1), Some(&bert), "layers, expected 1 to the teacher's"),
             (fresh(1), Some(&bert), "wide, the teacher's"),
             (StudentStart::Static { model: None }, Some(&bert), "has 0 layers"),
-            (cut(None, KeptLayers::All), Some(&other), "different tokens"),
+            (fresh(1), Some(&other), "different tokens"),
         ] {
             let error = matched(&recipe, start, teacher.map(PathBuf::as_path)).unwrap_err();
             assert!(error.to_string().contains(why), "{error}");
