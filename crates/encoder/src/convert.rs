@@ -2,7 +2,8 @@
 //!
 //! This is where old checkpoints come in: [`Model::open`] reads safetensors alone, this reads
 //! `pytorch_model.bin` as well ([`crate::checkpoint`]) and writes what it found as safetensors. It is also the
-//! way to 8 bits and back: [`quantize`] writes them, [`convert`] widens them.
+//! way to 8 bits and back: [`quantize`] writes them, [`convert`] widens them; and from several models to their
+//! [mean](crate::mean).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use crate::tensor::Tensor;
 use crate::writer::{Dense, Encoder, ModelFolder, Module, Storage, TransformerModules};
 use crate::{
     DenseModule, Folder, HeadModule, Identity, Model, ModelType, Weights, checkpoint, int8, json,
-    weights,
+    mean, weights,
 };
 
 /// Stands in the cards of folders in 8 bits, in front of how to use the model.
@@ -46,7 +47,7 @@ pub struct Conversion {
 /// When `source` lacks something, is damaged or not supported, or `output` is there already and `replace` is
 /// off.
 pub fn convert(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Float32, None)
+    Source::read(source)?.write(output, replace, Storage::Float32)
 }
 
 /// As [`convert`], with `more` behind the model's own head, which puts its vectors into `space`.
@@ -60,7 +61,10 @@ pub fn extend(
     more: Vec<Module>,
     space: String,
 ) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Float32, Some((more, space)))
+    let mut source = Source::read(source)?;
+    source.head.extend(more);
+    source.space = Some(space);
+    source.write(output, replace, Storage::Float32)
 }
 
 /// As [`convert`], with the words and the linear layers of the Transformer in 8 bits
@@ -69,49 +73,82 @@ pub fn extend(
 /// # Errors
 /// As [`convert`], and when `source` is in 8 bits already: a second rounding would only add to the first.
 pub fn quantize(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
-    rewrite(source, output, replace, Storage::Int8, None)
-}
-
-fn rewrite(
-    source: &Path,
-    output: &Path,
-    replace: bool,
-    storage: Storage,
-    more: Option<(Vec<Module>, String)>,
-) -> Result<Conversion> {
-    let folder = Folder::open(source)?;
-    refuse_model2vec(&folder)?;
-    if storage == Storage::Int8 && is_int8(&folder) {
+    let read = Source::read(source)?;
+    if is_int8(&read.folder) {
         return Err(Error::input(format!("`{}` is in 8 bits already", source.display()))
             .hint("copy the folder, or export it without `--int8` to widen it"));
     }
-    let names = architectures::names(&folder.config.model_type);
-    let (tensors, dropped) = encoder_tensors(names, read_tensors(&folder.transformer)?);
-    let about = json::read_if_present(&source.join("hpd.json"))?;
-    let mut head: Vec<Module> = folder.head.iter().map(module).collect::<Result<_>>()?;
-    let mut space = space(&folder, about.as_ref());
-    if let Some((more, another)) = more {
-        head.extend(more);
-        space = Some(another);
+    read.write(output, replace, Storage::Int8)
+}
+
+/// As [`convert`], of the model whose weights are the mean of those of `sources`, in 8 bits if `int8` is said: see
+/// [`crate::mean`]. Everything else is the first one's.
+///
+/// # Errors
+/// As [`convert`], and when the models differ in more than their weights, or have not begun as the same.
+pub fn average(
+    sources: &[PathBuf],
+    output: &Path,
+    replace: bool,
+    int8: bool,
+) -> Result<Conversion> {
+    let sources = sources.iter().map(|source| Source::read(source)).collect::<Result<_>>()?;
+    let storage = if int8 { Storage::Int8 } else { Storage::Float32 };
+    mean::of(sources)?.write(output, replace, storage)
+}
+
+/// A model folder taken apart.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) folder: Folder,
+    /// Those of the encoder, under today's names.
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) head: Vec<Module>,
+    pub(crate) space: Option<String>,
+    pub(crate) about: Map<String, Value>,
+    pub(crate) readme: String,
+    dropped: Vec<String>,
+}
+
+impl Source {
+    fn read(source: &Path) -> Result<Self> {
+        let folder = Folder::open(source)?;
+        refuse_model2vec(&folder)?;
+        let names = architectures::names(&folder.config.model_type);
+        let (tensors, dropped) = encoder_tensors(names, read_tensors(&folder.transformer)?);
+        let about = json::read_if_present(&source.join("hpd.json"))?;
+        Ok(Self {
+            tensors,
+            head: folder.head.iter().map(module).collect::<Result<_>>()?,
+            space: space(&folder, about.as_ref()),
+            about: about.unwrap_or_default(),
+            readme: readme(source)?,
+            dropped,
+            folder,
+        })
     }
-    let model = ModelFolder {
-        encoder: encoder(&folder)?,
-        tensors,
-        head,
-        prompts: folder.prompts.clone(),
-        default_prompt_name: folder.default_prompt_name.clone(),
-        tokenizer_from: folder.transformer.clone(),
-        space,
-        about: about.unwrap_or_default(),
-        readme: noted(readme(source)?, storage),
-    };
-    let unfinished = AtomicFolder::create(output, replace)?;
-    let identity = model.write_into(unfinished.unfinished(), storage)?;
-    let opened = Model::open(unfinished.unfinished())?;
-    let (dim, parameters) = (opened.dim(), opened.parameters());
-    drop(opened);
-    unfinished.commit()?;
-    Ok(Conversion { identity, dim, parameters, dropped })
+
+    fn write(self, output: &Path, replace: bool, storage: Storage) -> Result<Conversion> {
+        let Self { folder, tensors, head, space, about, readme, dropped } = self;
+        let model = ModelFolder {
+            encoder: encoder(&folder)?,
+            tensors,
+            head,
+            prompts: folder.prompts.clone(),
+            default_prompt_name: folder.default_prompt_name.clone(),
+            tokenizer_from: folder.transformer.clone(),
+            space,
+            about,
+            readme: noted(readme, storage),
+        };
+        let unfinished = AtomicFolder::create(output, replace)?;
+        let identity = model.write_into(unfinished.unfinished(), storage)?;
+        let opened = Model::open(unfinished.unfinished())?;
+        let (dim, parameters) = (opened.dim(), opened.parameters());
+        drop(opened);
+        unfinished.commit()?;
+        Ok(Conversion { identity, dim, parameters, dropped })
+    }
 }
 
 /// What model2vec does with unknown words and long texts no other program does: another layout would give other

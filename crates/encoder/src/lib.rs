@@ -24,6 +24,7 @@ mod int8;
 mod json;
 mod linear;
 mod lookup;
+mod mean;
 mod model;
 mod precision;
 mod prompt;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hpd_encoder::convert::convert;
+use hpd_encoder::convert::{average, convert};
 use hpd_encoder::{EncodeOptions, Model};
 use serde::Deserialize;
 
@@ -155,5 +155,65 @@ fn copy_folder(from: &Path, to: &Path) {
         } else {
             fs::copy(path, target).unwrap();
         }
+    }
+}
+
+/// The model with all its numbers and those of its head multiplied by `factor`, in the space of a run.
+fn scaled(dir: &Path, name: &str, factor: f32) -> PathBuf {
+    let folder = dir.join(name);
+    convert(&encoder_fixture("bert_mean"), &folder, false).unwrap();
+    let path = folder.join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let numbers = bytes[header..]
+        .chunks_exact(4)
+        .flat_map(|bytes| (f32::from_le_bytes(bytes.try_into().unwrap()) * factor).to_le_bytes());
+    fs::write(&path, [&bytes[..header], &numbers.collect::<Vec<u8>>()].concat()).unwrap();
+    let about = serde_json::json!({ "format": 1, "space": "a space", "dim": 8 });
+    fs::write(folder.join("hpd.json"), about.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn a_mean_has_the_mean_of_all_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    // Powers of two, so that nothing is rounded.
+    let [one, four] = [1.0, 4.0].map(|factor| scaled(dir.path(), &factor.to_string(), factor));
+    let sources = [one.clone(), four, one];
+    let mean = dir.path().join("mean");
+    let made = average(&sources, &mean, false, false).unwrap();
+    let expected = scaled(dir.path(), "expected", 2.0);
+    let numbers = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(numbers(&mean) == numbers(&expected));
+    assert_eq!(made.identity.space, "a space");
+    let about = fs::read_to_string(mean.join("hpd.json")).unwrap();
+    let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+    assert_eq!(about["mean_of"].as_array().unwrap().len(), 3);
+    assert!(fs::read_to_string(mean.join("README.md")).unwrap().contains("the mean of 3 models"));
+    let itself = dir.path().join("itself");
+    average(&[mean.clone(), mean.clone()], &itself, false, false).unwrap();
+    assert!(numbers(&itself) == numbers(&mean));
+    average(&sources, &dir.path().join("int8"), false, true).unwrap();
+}
+
+#[test]
+fn models_without_a_mean_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = scaled(dir.path(), "first", 1.0);
+    let elsewhere = scaled(dir.path(), "elsewhere", 1.0);
+    fs::write(elsewhere.join("hpd.json"), r#"{ "format": 1, "space": "another", "dim": 8 }"#)
+        .unwrap();
+    let opposite = scaled(dir.path(), "opposite", -1.0);
+    let mean = dir.path().join("mean");
+    for (others, expected) in [
+        (vec![], "a mean of 1 models"),
+        (vec![encoder_fixture("roberta_new")], "has a tensor"),
+        (vec![elsewhere], "has the space another"),
+        (vec![opposite], "have a cosine of -1.00"),
+    ] {
+        let sources = [vec![first.clone()], others].concat();
+        let error = average(&sources, &mean, false, false).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!mean.exists());
     }
 }
