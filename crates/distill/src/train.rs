@@ -190,11 +190,12 @@ pub fn train(
             let passage = student.forward(&batch, words.clone(), &mut sites);
             let goals = Goals {
                 layers: data.layers.map(|it| it.model.states(&batch, &it.numbers)),
-                corpus: corpus.as_ref().map(|corpus| {
-                    let beyond = corpus.around(&taught_by, state.step, recipe.corpus_per_step);
-                    data.goals(recipe, &beyond, &device)
-                }),
-                batch: data.goals(recipe, &taught_by, &device),
+                corpus: corpus
+                    .as_ref()
+                    .map(|it| it.around(&taught_by, state.step, recipe.corpus_per_step))
+                    .filter(|beyond| !beyond.is_empty())
+                    .map(|beyond| data.vectors(recipe, &beyond, &device)),
+                batch: data.vectors(recipe, &taught_by, &device),
             };
             let parts = loss(recipe, &passage, &goals, &triplets);
             let value = f64::from(parts.total.clone().into_scalar::<f32>());
@@ -327,7 +328,7 @@ impl TrainingData<'_> {
                 vocabulary - 1
             )));
         }
-        let dim = self.goals(recipe, &[0], &Device::flex()).target.dims()[1];
+        let dim = self.vectors(recipe, &[0], &Device::flex()).target.dims()[1];
         if dim != recipe.dim {
             return Err(Error::mismatch(format!(
                 "the projection gives {dim} numbers, expected `dim` {}",
@@ -344,7 +345,7 @@ impl TrainingData<'_> {
     /// The topic of each sentence, by its target.
     fn topics(&self, recipe: &Recipe, progress: &dyn Progress) -> Vec<u32> {
         progress.stage("sorting sentences by topic", None);
-        let target = |rows: &[u32]| self.goals(recipe, rows, &Device::flex()).target;
+        let target = |rows: &[u32]| self.vectors(recipe, rows, &Device::flex()).target;
         topics::topics(self.sentences, recipe.seed, &target)
     }
 
@@ -355,7 +356,7 @@ impl TrainingData<'_> {
     }
 
     /// What the teacher makes of `rows`, centred where the recipe centres.
-    fn goals(&self, recipe: &Recipe, rows: &[u32], device: &Device) -> Vectors {
+    fn vectors(&self, recipe: &Recipe, rows: &[u32], device: &Device) -> Vectors {
         let width = self.teacher_dim;
         let mut numbers = vec![0.0; rows.len() * width];
         for (vector, &row) in numbers.chunks_exact_mut(width).zip(rows) {
@@ -378,7 +379,7 @@ impl TrainingData<'_> {
                 self.held_back.iter().map(|&row| self.tokens.text(row as usize)).collect();
             let (mut cosine, mut squares) = (0.0, 0.0);
             for (rows, texts) in self.held_back.chunks(1024).zip(texts.chunks(1024)) {
-                let targets = self.goals(recipe, rows, &Device::flex()).target;
+                let targets = self.vectors(recipe, rows, &Device::flex()).target;
                 let targets = crate::student::numbers(targets);
                 let output = student.embed(texts);
                 for (a, b) in
