@@ -74,18 +74,28 @@ fn check(first: &Source, other: &Source) -> Result<()> {
             first.folder.path.display()
         )))
     };
-    let shapes = |source: &Source| {
-        let mut shapes: Vec<(String, Vec<usize>)> =
-            source.tensors.iter().map(|it| (it.name.clone(), it.shape.clone())).collect();
-        shapes.sort();
-        shapes
+    let shape = |source: &Source| {
+        let config = &source.folder.config;
+        format!(
+            "{}, {} layers, {} wide, feed-forward {}, {} tokens",
+            config.model_type.name(),
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.intermediate_size,
+            config.vocab_size
+        )
     };
-    let (found, expected) = (shapes(other), shapes(first));
-    if let Some((found, expected)) = found.iter().zip(&expected).find(|(a, b)| a != b) {
-        return refuse("a tensor", &format!("{found:?}"), &format!("{expected:?}"));
-    }
-    if found.len() != expected.len() {
-        return refuse("tensors", &found.len().to_string(), &expected.len().to_string());
+    let tensors = |source: &Source| {
+        let mut names: Vec<String> =
+            source.tensors.iter().map(|it| format!("{} {:?}", it.name, it.shape)).collect();
+        names.sort();
+        names.join(", ")
+    };
+    for (what, of) in [("the shape", &shape as &dyn Fn(&Source) -> String), ("tensors", &tensors)] {
+        let (found, expected) = (of(other), of(first));
+        if found != expected {
+            return refuse(what, &found, &expected);
+        }
     }
     let head = |source: &Source| {
         let modules = source.head.iter().map(|module| match module {

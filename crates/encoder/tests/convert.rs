@@ -207,7 +207,7 @@ fn models_without_a_mean_are_refused() {
     let mean = dir.path().join("mean");
     for (others, expected) in [
         (vec![], "a mean of 1 models"),
-        (vec![encoder_fixture("roberta_new")], "has a tensor"),
+        (vec![encoder_fixture("roberta_new")], "has the shape roberta"),
         (vec![elsewhere], "has the space another"),
         (vec![opposite], "have a cosine of -1.00"),
     ] {
