@@ -3,7 +3,7 @@
 //! This is where old checkpoints come in: [`Model::open`] reads safetensors alone, this reads
 //! `pytorch_model.bin` as well ([`crate::checkpoint`]) and writes what it found as safetensors. It is also the
 //! way to 8 bits and back: [`quantize`] writes them, [`convert`] widens them; and from several models to their
-//! [mean](crate::mean).
+//! [mean].
 
 use std::fs;
 use std::path::{Path, PathBuf};
