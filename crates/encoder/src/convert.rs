@@ -73,12 +73,11 @@ pub fn extend(
 /// # Errors
 /// As [`convert`], and when `source` is in 8 bits already: a second rounding would only add to the first.
 pub fn quantize(source: &Path, output: &Path, replace: bool) -> Result<Conversion> {
-    let read = Source::read(source)?;
-    if is_int8(&read.folder) {
+    if is_int8(&Folder::open(source)?) {
         return Err(Error::input(format!("`{}` is in 8 bits already", source.display()))
             .hint("copy the folder, or export it without `--int8` to widen it"));
     }
-    read.write(output, replace, Storage::Int8)
+    Source::read(source)?.write(output, replace, Storage::Int8)
 }
 
 /// As [`convert`], of the model whose weights are the mean of those of `sources`, in 8 bits if `int8` is said: see
