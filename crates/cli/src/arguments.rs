@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use hpd_encoder::{Arithmetic, Model, OpenOptions};
+use hpd_encoder::{Arithmetic, Model, OpenOptions, Side};
 use hpd_eval::tasks::{self, Task};
 use hpd_files::records::{Format, RecordOptions};
 use hpd_files::{Error, Progress};
@@ -131,10 +131,10 @@ impl ModelArguments {
         FoundModel::find(self.model.as_deref(), self.revision.as_deref(), progress)
     }
 
-    /// The same, opened.
-    pub(crate) fn open(&self, found: &FoundModel) -> hpd_files::Result<Model> {
-        let options =
-            OpenOptions { max_seq_length: self.max_seq_length, arithmetic: self.arithmetic };
+    /// The same, opened; where queries and documents have a model each, that of `side`.
+    pub(crate) fn open(&self, found: &FoundModel, side: Option<Side>) -> hpd_files::Result<Model> {
+        let &Self { max_seq_length, arithmetic, .. } = self;
+        let options = OpenOptions { max_seq_length, arithmetic, side };
         Model::open_with(&found.folder, &options)
     }
 }

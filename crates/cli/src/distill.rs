@@ -195,6 +195,7 @@ impl Arguments {
         let opening = OpenOptions {
             max_seq_length: self.teacher_max_seq_length,
             arithmetic: self.teacher_arithmetic,
+            ..OpenOptions::default()
         };
         TeacherArgument::parse(&self.teacher, self.teacher_model.as_deref(), opening, |name| {
             self.model_folder(name, terminal)

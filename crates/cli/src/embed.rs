@@ -88,10 +88,10 @@ struct PromptArguments {
     /// Put these words in front of each text
     #[arg(long, value_name = "TEXT")]
     prompt_text: Option<String>,
-    /// The texts are queries: use the model's prompt for them, if it has one
+    /// The texts are queries: use the model's prompt for them, if it has one, and its encoder of queries, if it has two
     #[arg(long)]
     query: bool,
-    /// The texts are documents: use the model's prompt for them, if it has one
+    /// The texts are documents: use the model's prompt for them, if it has one, and its encoder of documents, if it has two
     #[arg(long)]
     document: bool,
 }
@@ -118,11 +118,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     }
     let sources: Vec<Source> = arguments.input.iter().cloned().map(Source::from).collect();
     let records = Records::open_all(&sources, &arguments.records.options())?;
-    let model = arguments.model.open(&arguments.model.find(terminal)?)?;
+    let prompt = arguments.prompt.prompt();
+    let model = arguments.model.open(&arguments.model.find(terminal)?, prompt.side())?;
     let options = EncodeOptions {
-        prompt: arguments.prompt.prompt(),
+        prompt,
         normalize: arguments.normalize,
         dimensions: arguments.dimensions,
+        ..EncodeOptions::default()
     };
     // Finds an unknown prompt or too many dimensions before anything is written.
     model.encode::<&str>(&[], &options)?;

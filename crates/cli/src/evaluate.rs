@@ -123,7 +123,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     let (mut rows, mut maps) = (Vec::new(), Vec::new());
     for found in &models {
         let Arguments { max_seq_length, arithmetic, .. } = *arguments;
-        let model = Model::open_with(&found.folder, &OpenOptions { max_seq_length, arithmetic })?;
+        let opening = OpenOptions { max_seq_length, arithmetic, ..OpenOptions::default() };
+        let model = Model::open_with(&found.folder, &opening)?;
         let names = [short_name(&found.name, &models), found.name.clone()];
         rows.extend(evaluate_model(&model, &names, arguments, &tasks, words.as_ref(), terminal)?);
         if !sentences.is_empty() {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hpd_encoder::convert::{Conversion, average, convert, quantize};
+use hpd_encoder::pair::pair;
 use hpd_files::Result;
 use serde_json::json;
 
@@ -38,6 +39,9 @@ pub(crate) struct Arguments {
     /// in another order: mostly better than each of them, and no larger
     #[arg(long, value_name = "DIR|NAME|ID", num_args = 1.., conflicts_with = "project")]
     average: Vec<String>,
+    /// Put this model of the same space beside it, in one folder: the one is for queries, this one for documents
+    #[arg(long, value_name = "DIR|NAME|ID", conflicts_with_all = ["project", "average"])]
+    documents: Option<String>,
     /// Replace the output folder if it is there
     #[arg(long)]
     overwrite: bool,
@@ -56,6 +60,7 @@ Examples:
   hpd export student-int8 --output student-again
   hpd export --output for-python
   hpd export teacher --project student.run --output teacher-128
+  hpd export student --documents teacher-128 --output pair
   hpd export student --average student-again student-of-another-seed --output mean";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
@@ -84,6 +89,10 @@ impl Arguments {
             let others = others.collect::<Result<Vec<_>>>()?;
             let sources = [&[source.to_owned()], others.as_slice()].concat();
             return average(&sources, &self.output, self.overwrite, self.int8);
+        }
+        if let Some(name) = &self.documents {
+            let documents = FoundModel::find(Some(name), None, terminal)?.folder;
+            return pair(source, &documents, &self.output, self.overwrite, self.int8);
         }
         let write = if self.int8 { quantize } else { convert };
         write(source, &self.output, self.overwrite)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use hpd_encoder::Side;
 use hpd_files::records::{Record, RecordOptions, Records, Source};
 use hpd_files::vectors::DocumentWriter;
 use hpd_files::{Error, Progress, Result};
@@ -246,7 +247,7 @@ impl PromptArguments {
 fn add(arguments: &AddArguments, terminal: &Terminal) -> Result<Answer> {
     let mut store = Store::open(&arguments.store.store)?;
     let records = open_records(&arguments.input, &arguments.filling)?;
-    let encoder = StoreEncoder::for_store(&store, &arguments.store, terminal)?;
+    let encoder = StoreEncoder::for_store(&store, &arguments.store, Side::Document, terminal)?;
     store.remember_model(&encoder.settings().model)?;
     fill(&mut store, encoder, records, &arguments.filling, terminal)?;
     Ok(Answer::Yes)

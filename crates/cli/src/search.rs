@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use hpd_encoder::Side;
 use hpd_files::records::{Record, Records, Source};
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result, interrupt};
@@ -166,11 +167,11 @@ impl Place {
 
     fn encoder(&self, arguments: &StoreArguments, terminal: &Terminal) -> Result<StoreEncoder> {
         match self {
-            Self::Store(store) => StoreEncoder::for_store(store, arguments, terminal),
+            Self::Store(store) => StoreEncoder::for_store(store, arguments, Side::Query, terminal),
             Self::Remote(collection, address) => {
                 let (settings, place) = (collection.settings(), format!("`{address}`"));
                 let check = |used: &_| settings.check_space(used, &place);
-                StoreEncoder::for_settings(settings, arguments, check, terminal)
+                StoreEncoder::for_settings(settings, arguments, Side::Query, check, terminal)
             }
         }
     }

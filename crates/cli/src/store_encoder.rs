@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use clap::Args;
-use hpd_encoder::{Arithmetic, EncodeOptions, Model, Prompt};
+use hpd_encoder::{Arithmetic, EncodeOptions, Model, Prompt, Side};
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, ErrorKind, Progress, Result};
 use hpd_index::{Store, StoreModel, StoreSettings};
@@ -47,7 +47,7 @@ impl StoreEncoder {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let found = model.find(progress)?;
-        let opened = model.open(&found)?;
+        let opened = model.open(&found, Some(Side::Document))?;
         let settings = StoreSettings {
             model: described(&opened, &found, model.revision.clone()),
             query_prompt,
@@ -57,19 +57,23 @@ impl StoreEncoder {
         Ok(Self { model: opened, settings, truncated: 0 })
     }
 
-    /// Opens the model that was asked for, or else the one the store remembers, and refuses one of another space.
+    /// Opens the model that was asked for, or else the one the store remembers, and refuses one of another space. Where
+    /// queries and documents have a model each, that of `side` is opened first.
     pub(crate) fn for_store(
         store: &Store,
         arguments: &StoreArguments,
+        side: Side,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        Self::for_settings(store.settings(), arguments, |used| store.check_space(used), progress)
+        let check = |used: &StoreModel| store.check_space(used);
+        Self::for_settings(store.settings(), arguments, side, check, progress)
     }
 
     /// The same for whatever was made with these settings and refuses models of another space by `check_space`.
     pub(crate) fn for_settings(
         settings: &StoreSettings,
         arguments: &StoreArguments,
+        side: Side,
         check_space: impl Fn(&StoreModel) -> Result<()>,
         progress: &dyn Progress,
     ) -> Result<Self> {
@@ -86,7 +90,7 @@ impl StoreEncoder {
         };
         let open = || {
             let found = model.find(progress)?;
-            model.open(&found).map(|opened| (found, opened))
+            model.open(&found, Some(side)).map(|opened| (found, opened))
         };
         let (found, opened) = open().map_err(|error| match arguments.model {
             Some(_) => error,
@@ -111,18 +115,19 @@ impl StoreEncoder {
     /// Unit vectors of documents.
     pub(crate) fn encode_documents(&mut self, texts: &[&str]) -> Result<Matrix> {
         let prompt = self.settings.document_prompt.clone().map_or(Prompt::Document, Prompt::Text);
-        self.encode(texts, prompt)
+        self.encode(texts, prompt, Side::Document)
     }
 
     /// Unit vectors of queries.
     pub(crate) fn encode_queries(&mut self, texts: &[&str]) -> Result<Matrix> {
         let prompt = self.settings.query_prompt.clone().map_or(Prompt::Query, Prompt::Text);
-        self.encode(texts, prompt)
+        self.encode(texts, prompt, Side::Query)
     }
 
-    fn encode(&mut self, texts: &[&str], prompt: Prompt) -> Result<Matrix> {
+    fn encode(&mut self, texts: &[&str], prompt: Prompt, side: Side) -> Result<Matrix> {
         // Whatever the model folder says: scores of a store are cosines.
-        let options = EncodeOptions { prompt, normalize: true, ..EncodeOptions::default() };
+        let options =
+            EncodeOptions { prompt, side: Some(side), normalize: true, ..EncodeOptions::default() };
         let embeddings = self.model.encode(texts, &options)?;
         self.truncated += embeddings.truncated;
         Ok(embeddings.rows)

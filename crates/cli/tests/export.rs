@@ -107,6 +107,34 @@ fn a_student_of_an_odd_number_of_neurons_is_made_and_goes_to_8_bits_and_back() {
 }
 
 #[test]
+fn a_pair_makes_a_store_by_one_model_and_searches_it_by_the_other() {
+    let shop = with_int8();
+    let (query, document, pair) = (shop.name("int8"), shop.name("model"), shop.name("pair"));
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/encoder/bert_mean");
+    let write =
+        |documents: &str| hpd(&["export", &query, "--documents", documents, "--output", &pair]);
+    assert_refused(&write(other), &["in the space", "--project STUDENT.run"]);
+    assert!(write(&document).stdout().contains("32 dimensions"));
+    let facts = inspect(&shop, "pair");
+    assert_eq!(facts["whole"], true);
+    assert!(facts["model_for_queries"].as_str().is_some_and(|words| words.contains("bert")));
+
+    let (store, notes) = (shop.name("notes.store"), shop.write("notes.txt", b"w1 w2\nw50 w51\n"));
+    hpd(&["index", "create", "--store", &store, "--model", &pair, "--input", &notes]).stdout();
+    let best = |more: &[&str]| {
+        let words = ["search", "--store", &store, "w1 w2", "--json", "--limit", "1"];
+        let hit: Value =
+            serde_json::from_str(&hpd(&[&words, more].concat()).stdout()).expect("JSON");
+        hit["score"].as_f64().expect("a score")
+    };
+    let by_pair = best(&[]);
+    assert!(by_pair < best(&["--model", &document]), "the query was embedded by the other model");
+    assert_eq!(by_pair, best(&["--model", &shop.name("pair/query")]));
+    fs::write(shop.path("pair/document/config.json"), "{").expect("written");
+    assert_refused(&hpd(&["search", "--store", &store, "w1"]), &["pair/document/config.json"]);
+}
+
+#[test]
 fn inspect_tells_how_weights_are_stored_and_whether_they_are_those_that_were_named() {
     let shop = with_int8();
     let (float, int8) = (inspect(&shop, "model"), inspect(&shop, "int8"));

@@ -268,10 +268,15 @@ pub(crate) fn could_have_made(model: &Model, fingerprint: &str) -> bool {
 
 /// All that a model's vectors depend on, but for the numbers it computes in.
 fn identity(model: &Model, options: &EncodeOptions) -> Vec<String> {
+    // Word for word as ever: caches and projections are known by it.
+    let EncodeOptions { prompt, normalize, dimensions, side: _ } = options;
+    let options = format!(
+        "EncodeOptions {{ prompt: {prompt:?}, normalize: {normalize}, dimensions: {dimensions:?} }}"
+    );
     vec![
         model.identity().weights.clone(),
         describe(model.folder()),
-        format!("{} {options:?}", model.max_seq_length()),
+        format!("{} {options}", model.max_seq_length()),
     ]
 }
 
@@ -374,6 +379,13 @@ mod tests {
     use crate::endpoint::tests::{Asked, Said, Server, good, ok, quick, vector};
     use crate::sentences::{SentenceFile, SentenceOptions};
     use crate::shards::SHARD_ROWS;
+
+    #[test]
+    fn a_model_is_known_by_the_fingerprint_that_older_caches_and_projections_have() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/encoder/bert_mean");
+        let model = Model::open(Path::new(folder)).unwrap();
+        assert!(could_have_made(&model, "e2a9f8cbf0130b24d54d24310cd42842"));
+    }
 
     /// As many sentences as `count` lines, after one line that is dropped.
     fn sentences(folder: &Path, count: usize) -> Sentences {

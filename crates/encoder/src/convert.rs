@@ -110,8 +110,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    fn read(source: &Path) -> Result<Self> {
+    pub(crate) fn read(source: &Path) -> Result<Self> {
         let folder = Folder::open(source)?;
+        refuse_pair(&folder)?;
         refuse_model2vec(&folder)?;
         let names = architectures::names(&folder.config.model_type);
         let (tensors, dropped) = encoder_tensors(names, read_tensors(&folder.transformer)?);
@@ -128,6 +129,21 @@ impl Source {
     }
 
     fn write(self, output: &Path, replace: bool, storage: Storage) -> Result<Conversion> {
+        let unfinished = AtomicFolder::create(output, replace)?;
+        let (identity, dropped) = self.write_into(unfinished.unfinished(), storage)?;
+        let opened = Model::open(unfinished.unfinished())?;
+        let (dim, parameters) = (opened.dim(), opened.parameters());
+        drop(opened);
+        unfinished.commit()?;
+        Ok(Conversion { identity, dim, parameters, dropped })
+    }
+
+    /// Writes the files into an empty folder that is there; tells the identity and which tensors were left out.
+    pub(crate) fn write_into(
+        self,
+        root: &Path,
+        storage: Storage,
+    ) -> Result<(Identity, Vec<String>)> {
         let Self { folder, tensors, head, space, about, readme, dropped } = self;
         let model = ModelFolder {
             encoder: encoder(&folder)?,
@@ -140,14 +156,20 @@ impl Source {
             about,
             readme: noted(readme, storage),
         };
-        let unfinished = AtomicFolder::create(output, replace)?;
-        let identity = model.write_into(unfinished.unfinished(), storage)?;
-        let opened = Model::open(unfinished.unfinished())?;
-        let (dim, parameters) = (opened.dim(), opened.parameters());
-        drop(opened);
-        unfinished.commit()?;
-        Ok(Conversion { identity, dim, parameters, dropped })
+        Ok((model.write_into(root, storage)?, dropped))
     }
+}
+
+/// Two models are two folders to convert, and the caller says how to put them together again.
+fn refuse_pair(folder: &Folder) -> Result<()> {
+    if folder.side.is_none() {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "`{}` holds a model for queries and another for documents, which are not written anew together",
+        folder.path.display()
+    ))
+    .hint("a pair that hpd wrote has them in `query` and `document` below the folder"))
 }
 
 /// What model2vec does with unknown words and long texts no other program does: another layout would give other

@@ -3,7 +3,7 @@
 //! Both layouts are read: the old one (`sentence_transformers.models.Pooling`, `pooling_mode_*` booleans) and
 //! that of version 6 (`sentence_transformers.….modules.pooling.Pooling`, `pooling_mode`). A folder without
 //! `modules.json` is a plain Transformer and gets mean pooling, as sentence-transformers does, or a model of
-//! model2vec.
+//! model2vec. A folder with a `Router` is described one route at a time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::config::EncoderConfig;
 use crate::json;
+use crate::modules::{MODULES, Module, Router, Side};
 
 mod dense;
 mod lengths;
@@ -29,6 +30,8 @@ use static_model::StaticModel;
 pub struct Folder {
     /// The folder itself.
     pub path: PathBuf,
+    /// Of a folder with a model for queries and another for documents, which of them is described here.
+    pub side: Option<Side>,
     /// Where `config.json`, tokenizer and tensors of the Transformer or of the static model are; mostly the folder
     /// itself.
     pub transformer: PathBuf,
@@ -57,13 +60,6 @@ pub enum HeadModule {
     Normalize,
 }
 
-#[derive(Deserialize)]
-struct Module {
-    path: String,
-    #[serde(rename = "type")]
-    class: String,
-}
-
 #[derive(Default, Deserialize)]
 struct PromptsFile {
     prompts: Option<BTreeMap<String, String>>,
@@ -71,16 +67,24 @@ struct PromptsFile {
 }
 
 impl Folder {
-    /// Reads a folder's JSON files.
+    /// Reads a folder's JSON files; of a `Router` those of the route that texts of no side take.
     ///
     /// # Errors
     /// When a file is missing or wrong, or names something that is not computed here.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_for(path, None)
+    }
+
+    /// The same for texts of a side.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub fn open_for(path: &Path, side: Option<Side>) -> Result<Self> {
         if !path.is_dir() {
             return Err(Error::input(format!("`{}` is not a model folder", path.display()))
                 .hint("name a folder that holds `config.json` and `model.safetensors`"));
         }
-        let modules = Modules::open(path)?;
+        let modules = Modules::open(path, side)?;
         let transformer = path.join(&modules.transformer);
         let input = Input::open(&transformer, &modules)?;
         let prompts: PromptsFile =
@@ -88,6 +92,7 @@ impl Folder {
                 .unwrap_or_default();
         let folder = Self {
             path: path.to_owned(),
+            side: modules.side,
             max_seq_length: input.max_tokens,
             do_lower_case: input.do_lower_case,
             transformer,
@@ -184,6 +189,8 @@ fn with_normalize(mut head: Vec<HeadModule>, normalizes: bool) -> Vec<HeadModule
 /// `modules.json`, sorted by role.
 #[derive(Default)]
 struct Modules {
+    /// Which route of a router they are.
+    side: Option<Side>,
     /// Path of the first module.
     transformer: String,
     /// Whether that is a `StaticEmbedding`, which pools too.
@@ -194,16 +201,13 @@ struct Modules {
 }
 
 impl Modules {
-    fn open(folder: &Path) -> Result<Self> {
-        let file = folder.join("modules.json");
+    fn open(folder: &Path, side: Option<Side>) -> Result<Self> {
+        let file = folder.join(MODULES);
         let Some(listed) = json::read_if_present::<Vec<Module>>(&file)? else {
             return Ok(Self::default());
         };
-        let order: Vec<(String, String)> = listed
-            .into_iter()
-            .map(|module| (module.class_name().to_owned(), module.path))
-            .collect();
-        let classes: Vec<&str> = order.iter().map(|(class, _)| class.as_str()).collect();
+        let (side, listed) = routed(folder, listed, side)?;
+        let classes: Vec<&str> = listed.iter().map(Module::class).collect();
         let is_static = match classes.as_slice() {
             ["Transformer", "Pooling", head @ ..] if is_head(head) => false,
             ["StaticEmbedding", head @ ..] if is_head(head) => true,
@@ -215,8 +219,10 @@ impl Modules {
                 )));
             }
         };
-        let mut paths = order.into_iter();
+        let paths = listed.iter().map(|module| (module.class().to_owned(), module.path.clone()));
+        let mut paths = paths.collect::<Vec<_>>().into_iter();
         Ok(Self {
+            side,
             transformer: paths.next().unwrap_or_default().1,
             is_static,
             pooling: if is_static { None } else { paths.next().map(|(_, path)| path) },
@@ -245,12 +251,44 @@ fn is_head(classes: &[&str]) -> bool {
     classes.iter().all(|class| ["Dense", "Normalize", "Dropout"].contains(class))
 }
 
-impl Module {
-    /// The class without its Python module: every version of sentence-transformers moved the modules about.
-    fn class_name(&self) -> &str {
-        match self.class.strip_prefix("sentence_transformers.") {
-            Some(path) => path.rsplit('.').next().unwrap_or(path),
-            None => &self.class,
+/// The modules that texts of `side` go through, and which side's they are where a router makes a difference.
+fn routed(
+    folder: &Path,
+    mut listed: Vec<Module>,
+    side: Option<Side>,
+) -> Result<(Option<Side>, Vec<Module>)> {
+    let Some(file) = listed.first().and_then(Module::router_file) else {
+        return Ok((None, listed));
+    };
+    let file = folder.join(file);
+    let router: Router = json::read(&file)?;
+    let routes = [Side::Query, Side::Document].map(|side| router.route(Some(side)));
+    let Some(route) = router.route(side) else {
+        return Err(Error::model(format!(
+            "`{}` has no route for {} and no default, only {:?}",
+            file.display(),
+            side.map_or("a text of no side", Side::name),
+            router.routes()
+        )));
+    };
+    let side = match routes {
+        [query, document] if query == document => None,
+        [Some(query), _] if query == route => Some(Side::Query),
+        [_, Some(document)] if document == route => Some(Side::Document),
+        _ => {
+            return Err(Error::model(format!(
+                "`{}` sends texts of no side to `{route}`, expected the route of queries or of documents",
+                file.display()
+            )));
         }
-    }
+    };
+    let place = listed.remove(0).path;
+    let Some(mut modules) = router.modules(&place, route) else {
+        return Err(Error::model(format!(
+            "`{}` does not describe the modules of its route `{route}`",
+            file.display()
+        )));
+    };
+    modules.extend(listed);
+    Ok((side, modules))
 }

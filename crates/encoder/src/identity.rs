@@ -17,13 +17,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of a folder's tensors: the Transformer's, then each Dense module's. It is what the writer puts into
-    /// `hpd.json`, whether the tensors lie in one file or in shards.
+    /// Of a folder's tensors: the Transformer's, then each Dense module's; of a folder with two models those of the one
+    /// for documents first. It is what the writer puts into `hpd.json`, whether the tensors lie in one file or in shards.
     ///
     /// # Cost
     /// Reads all the bytes.
-    pub fn of_tensors(modules: &[Weights]) -> Self {
-        let weights = tensor::fingerprint(modules.iter().flat_map(Weights::stored)).to_string();
+    pub fn of_tensors<'a>(modules: impl IntoIterator<Item = &'a Weights>) -> Self {
+        let stored = modules.into_iter().flat_map(Weights::stored);
+        let weights = tensor::fingerprint(stored).to_string();
         Self { space: weights.clone(), weights }
     }
 

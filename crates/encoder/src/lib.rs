@@ -26,6 +26,9 @@ mod linear;
 mod lookup;
 mod mean;
 mod model;
+mod modules;
+mod other_route;
+pub mod pair;
 mod precision;
 mod prompt;
 mod quantized;
@@ -50,6 +53,7 @@ pub use folder::{DenseActivation, DenseModule, Folder, HeadModule, Pooling, Pool
 pub use identity::Identity;
 pub use lookup::Lookup;
 pub use model::{EncodeOptions, Model, OpenOptions};
+pub use modules::Side;
 pub use precision::{Precision, Quantizer, Ranges};
 pub use prompt::Prompt;
 pub use quantized::QuantizedMatrix;

@@ -13,11 +13,12 @@ use rayon::prelude::*;
 use crate::arithmetic::Arithmetic;
 use crate::folder::Folder;
 use crate::head::Head;
+use crate::other_route::{self, OtherRoute};
 use crate::rows::normalize_length;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::transformer::{Scratch, Transformer};
 use crate::weights::Weights;
-use crate::{Embeddings, Identity, Prompt, blocks};
+use crate::{Embeddings, Identity, Prompt, Side, blocks};
 
 /// Tokens of a vocabulary between two signs of life.
 const VOCABULARY_SLICE: usize = 1 << 11;
@@ -32,6 +33,9 @@ pub struct OpenOptions {
     pub max_seq_length: Option<usize>,
     /// In which numbers the Transformer's matrix products are computed; `None` for those the folder stores.
     pub arithmetic: Option<Arithmetic>,
+    /// Of a folder with a model for queries and another for documents, the one to open first; the other follows when a
+    /// text needs it. `None` for the one that texts of no side go to.
+    pub side: Option<Side>,
 }
 
 /// How to encode. The defaults give what sentence-transformers' `encode` gives.
@@ -39,6 +43,8 @@ pub struct OpenOptions {
 pub struct EncodeOptions {
     /// The prompt.
     pub prompt: Prompt,
+    /// What the texts are, where the prompt does not say it: a few folders have a model for each.
+    pub side: Option<Side>,
     /// Normalises to unit length even if the folder has no Normalize module.
     pub normalize: bool,
     /// Keeps the first so many numbers (and renormalises when the model's output is normalised).
@@ -46,6 +52,10 @@ pub struct EncodeOptions {
 }
 
 /// A sentence encoder, opened. `Sync`: share one by reference.
+///
+/// Of a folder with two models (sentence-transformers' `Router`) this is the one that [`OpenOptions::side`] asks for, and
+/// [`Model::encode`] sends texts of the other side to the other. All else is told of this one alone, but for the identity,
+/// which is of both.
 pub struct Model {
     folder: Folder,
     tokenizer: Tokenizer,
@@ -55,6 +65,7 @@ pub struct Model {
     /// Kept for the fingerprint, which few callers ask for.
     weights: Vec<Weights>,
     identity: OnceLock<Identity>,
+    other: Option<OtherRoute>,
     /// Matrices of blocks that are done, for the next ones. A thread-local would not do: while a thread waits for
     /// its share of a product, rayon may give it a second block.
     scratch: Mutex<Vec<Scratch>>,
@@ -80,12 +91,15 @@ impl Model {
         Level::chosen().map_err(|error| {
             Error::input(error.to_string()).hint("unset it to use the fastest there are")
         })?;
-        let folder = Folder::open(folder)?;
+        let folder = Folder::open_for(folder, options.side)?;
+        let other = OtherRoute::beside(&folder, options)?;
+        Ok(Self { other, ..Self::of_folder(folder, options)? })
+    }
+
+    /// The model of one route.
+    pub(crate) fn of_folder(folder: Folder, options: &OpenOptions) -> Result<Self> {
         let tokenizer = Tokenizer::of(&folder, options.max_seq_length)?;
-        let weights: Vec<Weights> = std::iter::once(&folder.transformer)
-            .chain(folder.dense().map(|dense| &dense.path))
-            .map(|path| Weights::open(path))
-            .collect::<Result<_>>()?;
+        let weights = other_route::weights(&folder)?;
         let stored = if weights[0].is_int8() { Arithmetic::Int8 } else { Arithmetic::Float32 };
         let arithmetic = options.arithmetic.unwrap_or(stored);
         Ok(Self {
@@ -93,6 +107,7 @@ impl Model {
             transformer: Transformer::read(&folder.config, &weights[0], arithmetic)?,
             head: Head::new(&folder, &weights[1..])?,
             identity: Identity::written(&folder)?.map_or_else(OnceLock::new, OnceLock::from),
+            other: None,
             weights,
             tokenizer,
             folder,
@@ -115,6 +130,11 @@ impl Model {
         &self.folder
     }
 
+    /// Of a folder with two models, what it says of the other one.
+    pub fn other_folder(&self) -> Option<&Folder> {
+        self.other.as_ref().map(OtherRoute::folder)
+    }
+
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -125,14 +145,15 @@ impl Model {
         self.arithmetic
     }
 
-    /// Whether its weights are stored in 8 bits.
+    /// Whether weights are stored in 8 bits, of either model where the folder has two.
     pub fn is_int8(&self) -> bool {
-        self.weights.iter().any(Weights::is_int8)
+        self.all_weights().any(Weights::is_int8)
     }
 
-    /// How many numbers its tensors have, those of the head included, scales of 8 bits not counted.
+    /// How many numbers its tensors have, those of the head included, scales of 8 bits not counted; of both models
+    /// where the folder has two.
     pub fn parameters(&self) -> u64 {
-        self.weights.iter().map(Weights::parameters).sum()
+        self.all_weights().map(Weights::parameters).sum()
     }
 
     /// Which vectors its vectors may be compared with.
@@ -140,7 +161,7 @@ impl Model {
     /// # Cost
     /// For a folder without `hpd.json` the first call reads all tensors.
     pub fn identity(&self) -> &Identity {
-        self.identity.get_or_init(|| Identity::of_tensors(&self.weights))
+        self.identity.get_or_init(|| Identity::of_tensors(self.all_weights()))
     }
 
     /// What the tensors themselves say [`Identity::weights`] is, whatever `hpd.json` says.
@@ -148,20 +169,36 @@ impl Model {
     /// # Cost
     /// Reads all tensors.
     pub fn fingerprint(&self) -> String {
-        Identity::of_tensors(&self.weights).weights
+        Identity::of_tensors(self.all_weights()).weights
+    }
+
+    /// Those of both routes, in the same order whichever is this one's.
+    fn all_weights(&self) -> impl Iterator<Item = &Weights> {
+        let other = self.other.as_ref();
+        let others = other.map_or(&[][..], OtherRoute::weights);
+        let own_first = other.is_none_or(|other| other.side() == Side::Query);
+        let [first, second] =
+            if own_first { [&self.weights[..], others] } else { [others, &self.weights[..]] };
+        first.iter().chain(second)
     }
 
     /// Encodes texts, one row each, empty ones included, on rayon's current pool.
     ///
-    /// A text's row has the same bits alone and in any batch, on any number of threads.
+    /// A text's row has the same bits alone and in any batch, on any number of threads. Of a folder with two models the
+    /// texts take the one of their side.
     ///
     /// # Errors
-    /// When the prompt is unknown or more dimensions are asked than there are.
+    /// When the prompt is unknown or more dimensions are asked than there are, or the folder's other model is needed and
+    /// damaged.
     pub fn encode<S: AsRef<str> + Sync>(
         &self,
         texts: &[S],
         options: &EncodeOptions,
     ) -> Result<Embeddings> {
+        let side = options.side.or_else(|| options.prompt.side());
+        if let Some(other) = self.other.as_ref().filter(|other| Some(other.side()) == side) {
+            return other.model()?.encode(texts, options);
+        }
         let dim = self.kept_dimensions(options)?;
         let prompt = options.prompt.words(&self.folder)?;
         let tokens = self.tokenize(texts, prompt)?;

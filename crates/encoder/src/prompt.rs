@@ -2,6 +2,7 @@
 
 use hpd_files::{Error, Result};
 
+use crate::Side;
 use crate::folder::Folder;
 
 /// Which prompt goes in front of each text.
@@ -21,6 +22,15 @@ pub enum Prompt {
 }
 
 impl Prompt {
+    /// What it says the texts are, if it does.
+    pub fn side(&self) -> Option<Side> {
+        match self {
+            Self::Query => Some(Side::Query),
+            Self::Document => Some(Side::Document),
+            Self::Default | Self::Named(_) | Self::Text(_) => None,
+        }
+    }
+
     /// The words, empty for none.
     pub(crate) fn words<'a>(&'a self, folder: &'a Folder) -> Result<&'a str> {
         match self {

@@ -330,7 +330,7 @@ impl TransformerModules {
     }
 }
 
-fn module(index: usize, path: &str, class: &str) -> Value {
+pub(crate) fn module(index: usize, path: &str, class: &str) -> Value {
     json!({
         "idx": index,
         "name": index.to_string(),
@@ -369,18 +369,18 @@ fn write_tensors(root: &Path, name: &str, tensors: &[StoredTensor<'_>]) -> Resul
     fs::set_permissions(&path, permissions).map_err(|e| Error::io("write", &path, e))
 }
 
-fn write_json(root: &Path, name: &str, value: &Value) -> Result<()> {
+pub(crate) fn write_json(root: &Path, name: &str, value: &Value) -> Result<()> {
     write(root, name, format!("{value:#}\n").as_bytes())
 }
 
 /// Writes a file of the unfinished folder; the commit makes it durable.
-fn write(root: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(root: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = root.join(name);
     create_folder(path.parent().unwrap_or(root))?;
     fs::write(&path, bytes).map_err(|e| Error::io("write", &path, e))
 }
 
-fn create_folder(path: &Path) -> Result<()> {
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))
 }
 

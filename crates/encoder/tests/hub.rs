@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use hpd_encoder::Model;
 use hpd_encoder::hub::{HubSettings, snapshot};
 use hpd_files::{Error, Silent};
 
@@ -182,6 +183,37 @@ fn fetch(settings: &HubSettings) -> Result<PathBuf, Error> {
 
 fn hint(error: &Error) -> &str {
     error.hint_text().unwrap_or_default()
+}
+
+#[test]
+fn fetches_both_models_behind_a_router_and_the_second_time_makes_no_request() {
+    let cache = tempfile::tempdir().unwrap();
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/encoder/router"));
+    let mut site = Site::default();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                site.files.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    let server = Server::start(site);
+    let settings = server.settings(cache.path());
+    let folder = fetch(&settings).unwrap();
+    let (found, there) = (Model::open(&folder).unwrap(), Model::open(root).unwrap());
+    assert_eq!(found.identity(), there.identity());
+    assert!(!server.requests().is_empty());
+    assert_eq!(fetch(&settings).unwrap(), folder);
+    assert!(server.requests().is_empty());
+
+    server.change(|site| drop(site.files.remove("router_config.json")));
+    let error = fetch(&server.settings(&cache.path().join("other"))).unwrap_err();
+    assert!(error.to_string().contains("has no `router_config.json`"), "{error}");
 }
 
 #[test]

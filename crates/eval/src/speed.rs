@@ -264,7 +264,8 @@ fn gather(
 }
 
 fn open(folder: &Path, arithmetic: Arithmetic, max_seq_length: Option<usize>) -> Result<Model> {
-    Model::open_with(folder, &OpenOptions { max_seq_length, arithmetic: Some(arithmetic) })
+    let arithmetic = Some(arithmetic);
+    Model::open_with(folder, &OpenOptions { max_seq_length, arithmetic, ..OpenOptions::default() })
 }
 
 /// The numbers in order, from the other end in every second round.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use hpd_encoder::{DenseModule, EncodeOptions, Folder, HeadModule, Model};
+use hpd_encoder::{DenseModule, EncodeOptions, Folder, HeadModule, Model, Prompt, Side};
 use hpd_files::{Error, Result};
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use super::Findings;
 pub(super) fn inspect(path: &Path, verify: bool) -> Result<Findings> {
     let model = Model::open(path)?;
     let mut findings = Findings::new("model");
+    describe_routes(&mut findings, &model);
     describe_transformer(&mut findings, model.folder());
     describe_head(&mut findings, model.folder());
     describe_texts(&mut findings, &model);
@@ -30,6 +31,29 @@ pub(super) fn inspect(path: &Path, verify: bool) -> Result<Findings> {
         findings.fact("whole", findings.problems.is_empty());
     }
     Ok(findings)
+}
+
+/// Where queries and documents have a model each: which the rest is about, and what the other is.
+fn describe_routes(findings: &mut Findings, model: &Model) {
+    let [Some(own), Some((other, folder))] = [
+        model.folder().side.map(|side| (side, model.folder())),
+        model.other_folder().and_then(|folder| Some((folder.side?, folder))),
+    ] else {
+        return;
+    };
+    findings.fact("told of here is", format!("the model for a {}", own.0.name()));
+    let Folder { config, max_seq_length, .. } = folder;
+    let (name, layers, width) =
+        (config.model_type.name(), config.num_hidden_layers, config.hidden_size);
+    let length = match max_seq_length {
+        &usize::MAX => "texts of any length".to_owned(),
+        length => format!("at most {length} tokens"),
+    };
+    let fact = match other {
+        Side::Query => "model for queries",
+        Side::Document => "model for documents",
+    };
+    findings.fact(fact, format!("{name}, {layers} layers of {width}, {length}"));
 }
 
 fn describe_transformer(findings: &mut Findings, folder: &Folder) {
@@ -100,8 +124,13 @@ fn read_origin(folder: &Path) -> Result<Option<Value>> {
 }
 
 fn problems(model: &Model) -> Result<Vec<String>> {
-    let encoded = model.encode(&["is this whole?"], &EncodeOptions::default())?;
-    let finite = encoded.rows.data.iter().all(|number| number.is_finite());
+    // Both sides, for folders that have a model for each.
+    let mut finite = true;
+    for prompt in [Prompt::Query, Prompt::Document] {
+        let options = EncodeOptions { prompt, ..EncodeOptions::default() };
+        let encoded = model.encode(&["is this whole?"], &options)?;
+        finite &= encoded.rows.data.iter().all(|number| number.is_finite());
+    }
     let mut problems = Vec::new();
     if !finite {
         problems.push("a vector has a number that is not finite".to_owned());

@@ -14,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use hpd_files::{Error, Result, atomic};
 
 use super::contents;
+use crate::modules::MODULES;
 
 /// A repository's folder in the cache.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Repository {
             _ if is_commit(revision) => revision.to_owned(),
             _ => return None,
         };
-        let lists_modules = !self.absence(&commit, contents::MODULES).is_file();
+        let lists_modules = !self.absence(&commit, MODULES).is_file();
         let snapshot = self.snapshot(&commit);
         contents::is_whole(&snapshot, lists_modules).then_some(snapshot)
     }

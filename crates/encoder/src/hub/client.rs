@@ -18,6 +18,7 @@ use ureq::http::{Response, StatusCode};
 
 use super::cache::{Repository, is_commit, is_inside};
 use super::{HubSettings, contents};
+use crate::modules::MODULES;
 
 /// One model at one revision on the hub.
 pub(super) struct Client<'a> {
@@ -76,19 +77,29 @@ impl<'a> Client<'a> {
         let snapshot = cache.snapshot(commit);
         let names: BTreeSet<&str> =
             listing.siblings.iter().map(|entry| entry.name.as_str()).collect();
-        let modules = match listing.find(contents::MODULES) {
+        let modules = match listing.find(MODULES) {
             Some(entry) => {
                 self.fetch_file(cache, commit, entry, progress)?;
-                Some(read_text(&snapshot.join(contents::MODULES))?)
+                Some(read_text(&snapshot.join(MODULES))?)
             }
             None => {
-                cache.set_absent(commit, contents::MODULES)?;
+                cache.set_absent(commit, MODULES)?;
                 None
             }
         };
-        let modules = contents::modules(modules.as_deref()).map_err(|e| {
-            Error::model(format!("`modules.json` of `{}` is damaged", self.id)).caused_by(e)
-        })?;
+        let damaged = |file: &str, error| {
+            Error::model(format!("`{file}` of `{}` is damaged", self.id)).caused_by(error)
+        };
+        let mut modules =
+            contents::modules(modules.as_deref()).map_err(|error| damaged(MODULES, error))?;
+        if let Some(file) = contents::router_file(&modules) {
+            let Some(entry) = listing.find(&file) else {
+                return Err(self.failed(&format!("it lists a router and has no `{file}`")));
+            };
+            self.fetch_file(cache, commit, entry, progress)?;
+            let list = read_text(&snapshot.join(&file))?;
+            modules = contents::routed(modules, &list).map_err(|error| damaged(&file, error))?;
+        }
         let wanted: Vec<&Entry> = contents::wanted(&names, &modules)
             .into_iter()
             .filter_map(|name| listing.find(name))

@@ -7,28 +7,31 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde::Deserialize;
-
 use crate::int8;
-
-/// The file that lists a model's modules.
-pub(super) const MODULES: &str = "modules.json";
+use crate::modules::{MODULES, Module, Router};
 
 /// The file that lists the parts of a pickled checkpoint.
 const PICKLE_INDEX: &str = "pytorch_model.bin.index.json";
 
-/// An entry of `modules.json`.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Module {
-    path: String,
-    #[serde(rename = "type")]
-    class: String,
-}
-
 /// The modules of a folder; a folder without a list is one Transformer.
 pub(super) fn modules(list: Option<&str>) -> Result<Vec<Module>, serde_json::Error> {
-    let alone = || vec![Module { path: String::new(), class: "Transformer".to_owned() }];
-    list.map_or_else(|| Ok(alone()), serde_json::from_str)
+    list.map_or_else(|| Ok(vec![Module::alone("Transformer")]), serde_json::from_str)
+}
+
+/// The same with those behind a router, whose own list is `router`.
+pub(super) fn routed(
+    mut modules: Vec<Module>,
+    router: &str,
+) -> Result<Vec<Module>, serde_json::Error> {
+    let router: Router = serde_json::from_str(router)?;
+    let place = modules.first().map_or_else(String::new, |module| module.path.clone());
+    modules.extend(router.all(&place));
+    Ok(modules)
+}
+
+/// Where the list of a router lies, if there is one.
+pub(super) fn router_file(modules: &[Module]) -> Option<String> {
+    modules.first().and_then(Module::router_file)
 }
 
 /// Those of a repository's files that `hpd` can use, in the order to fetch them: weights last, so that a
@@ -91,20 +94,26 @@ pub(super) fn is_whole(snapshot: &Path, lists_modules: bool) -> bool {
     if lists_modules && list.is_none() {
         return false;
     }
-    let Ok(modules) = modules(list.as_deref()) else { return false };
-    modules.iter().all(|module| module.is_whole(&snapshot.join(&module.path)))
+    all_modules(snapshot, list.as_deref())
+        .is_some_and(|modules| modules.iter().all(|module| is_there(module, snapshot)))
 }
 
-impl Module {
-    fn is_whole(&self, folder: &Path) -> bool {
-        let has = |name: &str| folder.join(name).is_file();
-        match self.class.rsplit('.').next().unwrap_or_default() {
-            "Transformer" => has("config.json") && has("tokenizer.json") && has_weights(folder),
-            "StaticEmbedding" => has("tokenizer.json") && has_weights(folder),
-            "Dense" => has("config.json") && has_weights(folder),
-            "Pooling" => has("config.json"),
-            _ => true,
-        }
+/// The modules of a snapshot, those behind a router too; `None` if a list is damaged or missing.
+fn all_modules(snapshot: &Path, list: Option<&str>) -> Option<Vec<Module>> {
+    let modules = modules(list).ok()?;
+    let Some(file) = router_file(&modules) else { return Some(modules) };
+    routed(modules, &std::fs::read_to_string(snapshot.join(file)).ok()?).ok()
+}
+
+fn is_there(module: &Module, snapshot: &Path) -> bool {
+    let folder = snapshot.join(&module.path);
+    let has = |name: &str| folder.join(name).is_file();
+    match module.class() {
+        "Transformer" => has("config.json") && has("tokenizer.json") && has_weights(&folder),
+        "StaticEmbedding" => has("tokenizer.json") && has_weights(&folder),
+        "Dense" => has("config.json") && has_weights(&folder),
+        "Pooling" => has("config.json"),
+        _ => true,
     }
 }
 
@@ -236,5 +245,45 @@ mod tests {
         assert!(!is_whole(dir.path(), true), "the head has no shard");
         put("2_Dense/model-1-of-1.safetensors", "");
         assert!(is_whole(dir.path(), true));
+    }
+
+    #[test]
+    fn behind_a_router_everything_of_both_models_is_wanted() {
+        let list = r#"[{"path": "", "type": "sentence_transformers.models.Router"}]"#;
+        let router = r#"{"types": {"query": "sentence_transformers.models.StaticEmbedding",
+            "document": "sentence_transformers.models.Transformer",
+            "document/1_Pooling": "sentence_transformers.models.Pooling"}, "structure": {}}"#;
+        let names = [
+            "document/1_Pooling/config.json",
+            "document/config.json",
+            "document/onnx/model.onnx",
+            "document/tokenizer.json",
+            "modules.json",
+            "query/tokenizer.json",
+            "router_config.json",
+            "document/model.safetensors",
+            "query/model.safetensors",
+        ];
+        let listed = modules(Some(list)).unwrap();
+        assert_eq!(router_file(&listed).as_deref(), Some("router_config.json"));
+        let listed = routed(listed, router).unwrap();
+        let expected: Vec<_> =
+            names.iter().copied().filter(|name| !name.contains("onnx")).collect();
+        assert_eq!(wanted(&names.iter().copied().collect(), &listed), expected);
+
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in names
+            .map(|name| (name, "{}"))
+            .into_iter()
+            .chain([(MODULES, list), ("router_config.json", router)])
+        {
+            assert!(!is_whole(dir.path(), true) || name == "router_config.json", "{name}");
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        assert!(is_whole(dir.path(), true));
+        std::fs::remove_file(dir.path().join("query/model.safetensors")).unwrap();
+        assert!(!is_whole(dir.path(), true));
     }
 }

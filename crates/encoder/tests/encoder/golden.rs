@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hpd_encoder::{EncodeOptions, Model, Prompt};
+use hpd_encoder::{EncodeOptions, Model, Prompt, Side};
 use serde::Deserialize;
 
 /// `golden.json`: texts, and their vectors under one or more sets of options.
@@ -26,6 +26,7 @@ struct Options {
     prompt: Option<String>,
     prompt_name: Option<String>,
     truncate_dim: Option<usize>,
+    task: Option<String>,
     #[serde(default)]
     normalize_embeddings: bool,
 }
@@ -65,6 +66,10 @@ impl Options {
         };
         EncodeOptions {
             prompt,
+            side: self.task.as_deref().map(|task| match task {
+                "query" => Side::Query,
+                _ => Side::Document,
+            }),
             normalize: self.normalize_embeddings,
             dimensions: self.truncate_dim,
         }

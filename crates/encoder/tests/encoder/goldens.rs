@@ -55,6 +55,11 @@ fn static_embedding_with_a_head_and_the_truncation_of_its_tokenizer() {
 }
 
 #[test]
+fn router_with_a_table_for_queries_and_a_transformer_for_documents() {
+    check("router");
+}
+
+#[test]
 fn model2vec_with_a_unigram_tokenizer_and_no_modules() {
     check("model2vec_plain");
 }
