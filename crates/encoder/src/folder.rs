@@ -196,8 +196,8 @@ struct Modules {
     /// Whether that is a `StaticEmbedding`, which pools too.
     is_static: bool,
     pooling: Option<String>,
-    /// Class and path of what follows pooling.
-    head: Vec<(String, String)>,
+    /// What follows pooling.
+    head: Vec<Module>,
 }
 
 impl Modules {
@@ -219,15 +219,14 @@ impl Modules {
                 )));
             }
         };
-        let paths = listed.iter().map(|module| (module.class().to_owned(), module.path.clone()));
-        let mut paths = paths.collect::<Vec<_>>().into_iter();
+        let mut modules = listed.into_iter();
         Ok(Self {
             side,
-            transformer: paths.next().unwrap_or_default().1,
+            transformer: modules.next().map(|module| module.path).unwrap_or_default(),
             is_static,
-            pooling: if is_static { None } else { paths.next().map(|(_, path)| path) },
+            pooling: if is_static { None } else { modules.next().map(|module| module.path) },
             // Dropout does nothing outside training.
-            head: paths.filter(|(class, _)| class != "Dropout").collect(),
+            head: modules.filter(|module| module.class() != "Dropout").collect(),
         })
     }
 
@@ -239,8 +238,8 @@ impl Modules {
     }
 
     fn head(&self, folder: &Path) -> Result<Vec<HeadModule>> {
-        let module = |(class, path): &(String, String)| match class.as_str() {
-            "Dense" => DenseModule::open(&folder.join(path)).map(HeadModule::Dense),
+        let module = |module: &Module| match module.class() {
+            "Dense" => DenseModule::open(&folder.join(&module.path)).map(HeadModule::Dense),
             _ => Ok(HeadModule::Normalize),
         };
         self.head.iter().map(module).collect()
