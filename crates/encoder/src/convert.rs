@@ -204,9 +204,8 @@ fn space(folder: &Folder, about: Option<&Map<String, Value>>) -> Option<String> 
     if let Some(about) = about {
         return about.get("space").and_then(Value::as_str).map(str::to_owned);
     }
-    let paths = std::iter::once(&folder.transformer).chain(folder.dense().map(|dense| &dense.path));
-    let files: Vec<_> = paths.map(|path| Weights::open(path).ok()).collect::<Option<_>>()?;
-    Some(Identity::of_tensors(&files).space)
+    let weights = Weights::of_folder(folder).ok()?;
+    Some(Identity::of_tensors(&weights).space)
 }
 
 fn is_int8(folder: &Folder) -> bool {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::arithmetic::Arithmetic;
 use crate::folder::Folder;
 use crate::head::Head;
-use crate::other_route::{self, OtherRoute};
+use crate::other_route::OtherRoute;
 use crate::rows::normalize_length;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::transformer::{Scratch, Transformer};
@@ -99,7 +99,7 @@ impl Model {
     /// The model of one route.
     pub(crate) fn of_folder(folder: Folder, options: &OpenOptions) -> Result<Self> {
         let tokenizer = Tokenizer::of(&folder, options.max_seq_length)?;
-        let weights = other_route::weights(&folder)?;
+        let weights = Weights::of_folder(&folder)?;
         let stored = if weights[0].is_int8() { Arithmetic::Int8 } else { Arithmetic::Float32 };
         let arithmetic = options.arithmetic.unwrap_or(stored);
         Ok(Self {
@@ -174,11 +174,10 @@ impl Model {
 
     /// Those of both routes, in the same order whichever is this one's.
     fn all_weights(&self) -> impl Iterator<Item = &Weights> {
-        let other = self.other.as_ref();
-        let others = other.map_or(&[][..], OtherRoute::weights);
-        let own_first = other.is_none_or(|other| other.side() == Side::Query);
-        let [first, second] =
-            if own_first { [&self.weights[..], others] } else { [others, &self.weights[..]] };
+        let own = &self.weights[..];
+        let others = self.other.as_ref().map_or(&[][..], OtherRoute::weights);
+        let is_of_queries = self.folder.side == Some(Side::Query);
+        let [first, second] = if is_of_queries { [others, own] } else { [own, others] };
         first.iter().chain(second)
     }
 
@@ -196,7 +195,7 @@ impl Model {
         options: &EncodeOptions,
     ) -> Result<Embeddings> {
         let side = options.side.or_else(|| options.prompt.side());
-        if let Some(other) = self.other.as_ref().filter(|other| Some(other.side()) == side) {
+        if let Some(other) = self.other.as_ref().filter(|other| other.folder().side == side) {
             return other.model()?.encode(texts, options);
         }
         let dim = self.kept_dimensions(options)?;

@@ -18,7 +18,7 @@ pub(crate) const MODULES: &str = "modules.json";
 const ROUTER: &str = "router_config.json";
 
 /// What a text is to a search. Few models make a difference: by a prompt, or (a `Router`) by another model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// What is searched with.
     Query,
@@ -130,9 +130,12 @@ impl Router {
     }
 }
 
-/// `place/name`, where `place` may be the folder itself.
-fn below(place: &str, name: &str) -> String {
-    if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") }
+/// `place/name`, either of which may be empty: the folder itself.
+pub(crate) fn below(place: &str, name: &str) -> String {
+    match (place, name) {
+        ("", only) | (only, "") => only.to_owned(),
+        _ => format!("{place}/{name}"),
+    }
 }
 
 #[cfg(test)]
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_takes_the_route_that_is_mapped_then_the_one_of_its_name_then_the_default() {
+    fn a_side_takes_the_route_that_is_mapped_then_the_one_of_its_name_then_the_default() {
         let plain = router(r#"{"default_route": "document", "allow_empty_key": true}"#);
         assert_eq!(plain.route(Some(Side::Query)), Some("query"));
         assert_eq!(plain.route(Some(Side::Document)), Some("document"));

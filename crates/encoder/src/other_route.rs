@@ -12,7 +12,6 @@ use crate::{Folder, Model, OpenOptions, Side, Weights};
 
 /// A model that is opened when it is needed.
 pub(crate) struct OtherRoute {
-    side: Side,
     folder: Folder,
     weights: Vec<Weights>,
     options: OpenOptions,
@@ -27,14 +26,9 @@ impl OtherRoute {
         if folder.dim() != own.dim() {
             return Err(unequal(&own.path, [own, &folder]));
         }
-        let weights = weights(&folder)?;
+        let weights = Weights::of_folder(&folder)?;
         let options = options.clone();
-        Ok(Some(Self { side, folder, weights, options, model: OnceLock::new() }))
-    }
-
-    /// Whose texts it is for.
-    pub(crate) fn side(&self) -> Side {
-        self.side
+        Ok(Some(Self { folder, weights, options, model: OnceLock::new() }))
     }
 
     pub(crate) fn folder(&self) -> &Folder {
@@ -53,14 +47,6 @@ impl OtherRoute {
         // Another thread may have opened it meanwhile; they are alike.
         Ok(self.model.get_or_init(|| Box::new(opened)))
     }
-}
-
-/// The tensors of a folder, those of the encoder first.
-pub(crate) fn weights(folder: &Folder) -> Result<Vec<Weights>> {
-    std::iter::once(&folder.transformer)
-        .chain(folder.dense().map(|dense| &dense.path))
-        .map(|path| Weights::open(path))
-        .collect()
 }
 
 fn unequal(path: &Path, routes: [&Folder; 2]) -> Error {

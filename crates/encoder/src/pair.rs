@@ -5,6 +5,7 @@
 //! `query` and `document` are whole model folders, so that each can be taken out and opened alone; the router names their
 //! modules by their places in them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hpd_files::atomic::AtomicFolder;
@@ -12,9 +13,9 @@ use hpd_files::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use crate::convert::{Conversion, Source};
-use crate::modules::{MODULES, Module};
-use crate::writer::{Storage, create_folder, module, write, write_json};
-use crate::{Model, Prompt, Side, json};
+use crate::modules::{MODULES, Module, below};
+use crate::writer::{Storage, about, create_folder, module, prompts_config, write, write_json};
+use crate::{Identity, Model, OpenOptions, Prompt, Side, json};
 
 /// Writes `query` and `document`, both anew, as one folder, in 8 bits if `int8` is said.
 ///
@@ -40,16 +41,19 @@ pub fn pair(
         let folder = root.join(side.name());
         create_folder(&folder)?;
         dropped.extend(source.write_into(&folder, storage)?.1);
+        Model::open(&folder)?;
     }
     write_json(root, "router_config.json", &router(root)?)?;
     write_json(root, MODULES, &json!([module(0, "", "Router")]))?;
-    write_json(root, "config_sentence_transformers.json", &prompts)?;
+    write_json(root, "config_sentence_transformers.json", &prompts_config(&prompts, None))?;
     write(root, "README.md", card(models).as_bytes())?;
-    let model = Model::open(root)?;
-    let (dim, parameters, weights) = (model.dim(), model.parameters(), model.fingerprint());
+    // Both open alone; together by the smaller, which is quicker.
+    let opening = OpenOptions { side: Some(Side::Query), ..OpenOptions::default() };
+    let model = Model::open_with(root, &opening)?;
+    let (dim, parameters) = (model.dim(), model.parameters());
+    let identity = Identity { weights: model.fingerprint(), space };
     drop(model);
-    write_json(root, "hpd.json", &about(&weights, &space, dim))?;
-    let identity = Model::open(root)?.identity().clone();
+    write_json(root, "hpd.json", &about(Map::new(), &identity, dim))?;
     unfinished.commit()?;
     Ok(Conversion { identity, dim, parameters, dropped })
 }
@@ -71,20 +75,15 @@ fn shared_space(models: [(Side, &Path); 2], sources: &[Source; 2]) -> Result<Str
 }
 
 /// What stands in front of queries is the queries' model's, what in front of documents the documents'.
-fn prompts(sources: &[Source; 2]) -> Result<Value> {
-    let mut prompts = Map::new();
+fn prompts(sources: &[Source; 2]) -> Result<BTreeMap<String, String>> {
+    let mut prompts = BTreeMap::new();
     for (source, prompt) in sources.iter().zip([Prompt::Query, Prompt::Document]) {
         let words = prompt.words(&source.folder)?;
         if let Some(side) = prompt.side().filter(|_| !words.is_empty()) {
-            prompts.insert(side.name().to_owned(), words.into());
+            prompts.insert(side.name().to_owned(), words.to_owned());
         }
     }
-    Ok(json!({
-        "__version__": { "hpd": env!("CARGO_PKG_VERSION") },
-        "prompts": prompts,
-        "default_prompt_name": null,
-        "similarity_fn_name": "cosine",
-    }))
+    Ok(prompts)
 }
 
 /// `router_config.json` for the two folders below `root`.
@@ -93,10 +92,7 @@ fn router(root: &Path) -> Result<Value> {
     for side in [Side::Query, Side::Document] {
         let listed: Vec<Module> = json::read(&root.join(side.name()).join(MODULES))?;
         let names = listed.iter().map(|module| {
-            let name = match module.path.as_str() {
-                "" => side.name().to_owned(),
-                path => format!("{}/{path}", side.name()),
-            };
+            let name = below(side.name(), &module.path);
             let class = format!("sentence_transformers.models.{}", module.class());
             types.insert(name.clone(), class.into());
             name
@@ -108,16 +104,6 @@ fn router(root: &Path) -> Result<Value> {
         "structure": structure,
         "parameters": { "default_route": Side::Document.name(), "allow_empty_key": true },
     }))
-}
-
-fn about(weights: &str, space: &str, dim: usize) -> Value {
-    json!({
-        "format": 1,
-        "weights": weights,
-        "space": space,
-        "dim": dim,
-        "made_by": concat!("hpd ", env!("CARGO_PKG_VERSION")),
-    })
 }
 
 fn card(models: [(Side, &Path); 2]) -> String {

@@ -2,6 +2,7 @@
 //! `model.int8.safetensors`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use hpd_files::{Error, Result};
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use crate::quantized::QuantizedMatrix;
 use crate::tensor::StoredTensor;
-use crate::{int8, json};
+use crate::{Folder, int8, json};
 
 /// The tensors of one folder, mapped: opening reads headers only.
 #[derive(Debug)]
@@ -35,6 +36,15 @@ struct ShardIndex {
 }
 
 impl Weights {
+    /// Those of a folder's modules: the encoder's, then each Dense module's.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub(crate) fn of_folder(folder: &Folder) -> Result<Vec<Self>> {
+        let dense = folder.dense().map(|dense| &dense.path);
+        iter::once(&folder.transformer).chain(dense).map(|path| Self::open(path)).collect()
+    }
+
     /// Opens the tensors of a folder.
     ///
     /// # Errors

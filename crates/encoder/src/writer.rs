@@ -171,10 +171,14 @@ impl ModelFolder {
         let place = root.join(self.encoder.place());
         write_tensors(&place, storage.file(), &tensors)?;
         let identity = self.identity(tensors);
-        write_json(root, "config_sentence_transformers.json", &self.prompts_config())?;
+        write_json(
+            root,
+            "config_sentence_transformers.json",
+            &prompts_config(&self.prompts, self.default_prompt_name.as_deref()),
+        )?;
         self.write_head(root, &mut modules)?;
         write_json(root, "modules.json", &modules.into())?;
-        write_json(root, "hpd.json", &self.about(&identity, dim))?;
+        write_json(root, "hpd.json", &about(self.about.clone(), &identity, dim))?;
         write(root, "README.md", self.readme.as_bytes())?;
         Ok(identity)
     }
@@ -235,15 +239,6 @@ impl ModelFolder {
         Identity { weights, space }
     }
 
-    fn prompts_config(&self) -> Value {
-        json!({
-            "__version__": { "hpd": env!("CARGO_PKG_VERSION") },
-            "prompts": self.prompts,
-            "default_prompt_name": self.default_prompt_name,
-            "similarity_fn_name": "cosine",
-        })
-    }
-
     /// One folder and one entry of `modules` for each module of the head.
     fn write_head(&self, root: &Path, modules: &mut Vec<Value>) -> Result<()> {
         for (index, part) in (modules.len()..).zip(&self.head) {
@@ -261,16 +256,6 @@ impl ModelFolder {
             modules.push(module(index, &path, class));
         }
         Ok(())
-    }
-
-    fn about(&self, identity: &Identity, dim: usize) -> Value {
-        let mut about = self.about.clone();
-        about.insert("format".to_owned(), 1.into());
-        about.insert("weights".to_owned(), identity.weights.clone().into());
-        about.insert("space".to_owned(), identity.space.clone().into());
-        about.insert("dim".to_owned(), dim.into());
-        about.insert("made_by".to_owned(), concat!("hpd ", env!("CARGO_PKG_VERSION")).into());
-        about.into()
     }
 }
 
@@ -337,6 +322,26 @@ pub(crate) fn module(index: usize, path: &str, class: &str) -> Value {
         "path": path,
         "type": format!("sentence_transformers.models.{class}"),
     })
+}
+
+/// `config_sentence_transformers.json`.
+pub(crate) fn prompts_config(prompts: &BTreeMap<String, String>, default: Option<&str>) -> Value {
+    json!({
+        "__version__": { "hpd": env!("CARGO_PKG_VERSION") },
+        "prompts": prompts,
+        "default_prompt_name": default,
+        "similarity_fn_name": "cosine",
+    })
+}
+
+/// `hpd.json`: what every model says, beside what this one says more.
+pub(crate) fn about(mut about: Map<String, Value>, identity: &Identity, dim: usize) -> Value {
+    about.insert("format".to_owned(), 1.into());
+    about.insert("weights".to_owned(), identity.weights.clone().into());
+    about.insert("space".to_owned(), identity.space.clone().into());
+    about.insert("dim".to_owned(), dim.into());
+    about.insert("made_by".to_owned(), concat!("hpd ", env!("CARGO_PKG_VERSION")).into());
+    about.into()
 }
 
 /// Every mode is named, used or not: text-embeddings-inference has no default for them.

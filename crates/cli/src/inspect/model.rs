@@ -35,13 +35,12 @@ pub(super) fn inspect(path: &Path, verify: bool) -> Result<Findings> {
 
 /// Where queries and documents have a model each: which the rest is about, and what the other is.
 fn describe_routes(findings: &mut Findings, model: &Model) {
-    let [Some(own), Some((other, folder))] = [
-        model.folder().side.map(|side| (side, model.folder())),
-        model.other_folder().and_then(|folder| Some((folder.side?, folder))),
-    ] else {
-        return;
+    let Some(folder) = model.other_folder() else { return };
+    let (own, other) = match folder.side {
+        Some(Side::Query) => ("documents", "model for queries"),
+        _ => ("queries", "model for documents"),
     };
-    findings.fact("told of here is", format!("the model for a {}", own.0.name()));
+    findings.fact("told of here is", format!("the model for {own}"));
     let Folder { config, max_seq_length, .. } = folder;
     let (name, layers, width) =
         (config.model_type.name(), config.num_hidden_layers, config.hidden_size);
@@ -49,11 +48,7 @@ fn describe_routes(findings: &mut Findings, model: &Model) {
         &usize::MAX => "texts of any length".to_owned(),
         length => format!("at most {length} tokens"),
     };
-    let fact = match other {
-        Side::Query => "model for queries",
-        Side::Document => "model for documents",
-    };
-    findings.fact(fact, format!("{name}, {layers} layers of {width}, {length}"));
+    findings.fact(other, format!("{name}, {layers} layers of {width}, {length}"));
 }
 
 fn describe_transformer(findings: &mut Findings, folder: &Folder) {
