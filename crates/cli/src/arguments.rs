@@ -9,6 +9,8 @@ use hpd_files::records::{Format, RecordOptions};
 use hpd_files::{Error, Progress};
 
 use crate::models::FoundModel;
+#[cfg(feature = "serve")]
+use crate::serve;
 #[cfg(feature = "distill")]
 use crate::{augment, distill};
 use crate::{
@@ -29,6 +31,7 @@ const AFTER_HELP: &str = "\
 A first tour:
   hpd index create --store notes.hpd --input notes.jsonl
   hpd search --store notes.hpd 'the fear of spiders'
+  hpd serve --store notes.hpd
   hpd distill --teacher TEACHER --sentences sentences.txt --output student
   hpd evaluate --model student --sts sts/ --retrieval retrieval/
 
@@ -93,6 +96,9 @@ pub(crate) enum Verb {
     Similar(similar::Arguments),
     /// Find documents of a store that are nearly the same
     Dedupe(dedupe::Arguments),
+    /// Answer requests for vectors and searches over HTTP
+    #[cfg(feature = "serve")]
+    Serve(serve::Arguments),
     /// Bring the documents of a store to PostgreSQL or Milvus, to be searched there
     Push(push::Arguments),
     /// Tell what a model folder, store or run is

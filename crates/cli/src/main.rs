@@ -20,6 +20,8 @@ mod inspect;
 mod models;
 mod push;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod similar;
 mod store_encoder;
 mod terminal;
@@ -71,6 +73,8 @@ fn run(Arguments { global, verb }: &Arguments, terminal: &Terminal) -> Result<An
         Verb::Search(arguments) => search::run(arguments, terminal),
         Verb::Similar(arguments) => similar::run(arguments, terminal),
         Verb::Dedupe(arguments) => dedupe::run(arguments, terminal),
+        #[cfg(feature = "serve")]
+        Verb::Serve(arguments) => serve::run(arguments, terminal),
         Verb::Push(arguments) => push::run(arguments, terminal),
         Verb::Inspect(arguments) => inspect::run(arguments, terminal),
         Verb::Bench(arguments) => bench::run(arguments, &global.threads, terminal),

@@ -2,7 +2,7 @@
 //!
 //! Separate because adding and searching must agree to the letter: same space, same prompts, same length limit.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hpd_encoder::{Arithmetic, EncodeOptions, Model, Prompt, Side};
@@ -18,7 +18,7 @@ use crate::models::FoundModel;
 pub(crate) struct StoreArguments {
     /// Folder of the store
     #[arg(long, short, value_name = "DIR")]
-    pub(crate) store: std::path::PathBuf,
+    pub(crate) store: PathBuf,
     /// Model folder, name of a model that comes with hpd, or Hugging Face id [default: the model that the store
     /// remembers]
     #[arg(long, short, value_name = "DIR|NAME|ID")]
@@ -29,6 +29,15 @@ pub(crate) struct StoreArguments {
     /// Numbers the model computes in, `float32` or `int8` [default: those its folder stores]
     #[arg(long, value_name = "ARITHMETIC")]
     arithmetic: Option<Arithmetic>,
+}
+
+impl StoreArguments {
+    /// The store in `folder` with the model that `model` names, if it names one.
+    #[cfg(feature = "serve")]
+    pub(crate) fn for_store(folder: PathBuf, model: &ModelArguments) -> Self {
+        let ModelArguments { model, revision, arithmetic, .. } = model.clone();
+        Self { store: folder, model, revision, arithmetic }
+    }
 }
 
 /// A model bound to the settings of one store.
@@ -100,6 +109,12 @@ impl StoreEncoder {
         check_space(&used)?;
         let settings = StoreSettings { model: used, ..settings.clone() };
         Ok(Self { model: opened, settings, truncated: 0 })
+    }
+
+    /// The model and what the store is used with.
+    #[cfg(feature = "serve")]
+    pub(crate) fn into_parts(self) -> (Model, StoreSettings) {
+        (self.model, self.settings)
     }
 
     /// What a store made or used with this model has as its settings.

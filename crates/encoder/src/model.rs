@@ -194,24 +194,104 @@ impl Model {
         texts: &[S],
         options: &EncodeOptions,
     ) -> Result<Embeddings> {
+        let model = self.route(options)?;
+        let tokens = model.tokenize(texts, options)?;
+        let rows = model.encode_tokens(&tokens, options)?;
+        Ok(Embeddings { rows, truncated: tokens.truncated, tokens: tokens.ids.len() })
+    }
+
+    /// The model that texts encoded with `options` take: this one, unless the folder has another for their side.
+    ///
+    /// # Errors
+    /// When that one is damaged.
+    pub fn route(&self, options: &EncodeOptions) -> Result<&Self> {
         let side = options.side.or_else(|| options.prompt.side());
-        if let Some(other) = self.other.as_ref().filter(|other| other.folder().side == side) {
-            return other.model()?.encode(texts, options);
+        match self.other.as_ref().filter(|other| other.folder().side == side) {
+            Some(other) => other.model(),
+            None => Ok(self),
         }
-        let dim = self.kept_dimensions(options)?;
-        let prompt = options.prompt.words(&self.folder)?;
-        let tokens = self.tokenize(texts, prompt)?;
-        let prompt_tokens = if prompt.is_empty() || self.folder.pooling.include_prompt {
+    }
+
+    /// Texts as ids behind their prompt, cut where they are too long: the first half of [`Model::encode`], for those who
+    /// must know how many tokens there are before they encode them.
+    ///
+    /// # Errors
+    /// When the prompt is unknown, or the tokenizer fails on a text.
+    pub fn tokenize<S: AsRef<str> + Sync>(
+        &self,
+        texts: &[S],
+        options: &EncodeOptions,
+    ) -> Result<Tokens> {
+        let model = self.route(options)?;
+        let prompt = options.prompt.words(&model.folder)?;
+        if prompt.is_empty() {
+            return model.tokenizer.tokenize(texts);
+        }
+        let prompted: Vec<Cow<'_, str>> =
+            texts.iter().map(|text| Cow::Owned(format!("{prompt}{}", text.as_ref()))).collect();
+        model.tokenizer.tokenize(&prompted)
+    }
+
+    /// One row for each text of `tokens`: the second half of [`Model::encode`], with the same options as the first.
+    ///
+    /// Texts of several callers may be put together ([`Tokens::append`]); a text's row is the same in any company.
+    ///
+    /// # Errors
+    /// As [`Model::encode`] and [`Model::check_tokens`].
+    pub fn encode_tokens(&self, tokens: &Tokens, options: &EncodeOptions) -> Result<Matrix> {
+        let model = self.route(options)?;
+        model.check_tokens(tokens)?;
+        let prompt = options.prompt.words(&model.folder)?;
+        let prompt_tokens = if prompt.is_empty() || model.folder.pooling.include_prompt {
             0
         } else {
-            self.tokenizer.prompt_length(prompt)?
+            model.tokenizer.prompt_length(prompt)?
         };
-        let rows = keep(self.encode_tokens(&tokens, prompt_tokens), self.dim(), dim);
-        let mut rows = Matrix { data: rows, dim };
+        let data = model
+            .in_blocks(tokens, &|hidden, offsets| model.head.apply(hidden, offsets, prompt_tokens));
+        model.shorten(Matrix { data, dim: model.dim() }, options)
+    }
+
+    /// Refuses ids this model cannot encode.
+    ///
+    /// # Errors
+    /// When a text is empty or longer than the model takes, or an id is not in its vocabulary.
+    pub fn check_tokens(&self, tokens: &Tokens) -> Result<()> {
+        let (vocabulary, longest) = (self.folder.config.vocab_size, self.max_seq_length());
+        // Without layers nothing is a text too: its vector is zero.
+        let may_be_empty = self.folder.config.num_hidden_layers == 0;
+        for (i, text) in (0..tokens.len()).map(|i| (i, tokens.text(i))) {
+            if text.is_empty() && !may_be_empty {
+                return Err(Error::input(format!("text {i} has no tokens, not even special ones")));
+            }
+            if text.len() > longest {
+                let length = text.len();
+                return Err(Error::input(format!(
+                    "text {i} has {length} tokens, but the model takes {longest}"
+                )));
+            }
+            if let Some(id) = text.iter().find(|&&id| id as usize >= vocabulary) {
+                return Err(Error::input(format!(
+                    "text {i} has token {id}, but the model's vocabulary ends at {}",
+                    vocabulary - 1
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Vectors of this model as `options` want them: their first [`EncodeOptions::dimensions`] numbers, of length 1 where that
+    /// is asked for or was so before. What [`Model::encode`] does at its end.
+    ///
+    /// # Errors
+    /// When more dimensions are asked than there are.
+    pub fn shorten(&self, rows: Matrix, options: &EncodeOptions) -> Result<Matrix> {
+        let dim = self.kept_dimensions(options)?;
+        let mut rows = Matrix { data: keep(rows.data, self.dim(), dim), dim };
         if options.normalize || (dim < self.dim() && self.folder.normalizes()) {
             normalize_length(&mut rows.data, dim);
         }
-        Ok(Embeddings { rows, truncated: tokens.truncated, tokens: tokens.ids.len() })
+        Ok(rows)
     }
 
     /// The vector of each token of the vocabulary as a text of its own, before a Normalize at the end: what a static
@@ -260,21 +340,7 @@ impl Model {
         }
     }
 
-    fn tokenize<S: AsRef<str> + Sync>(&self, texts: &[S], prompt: &str) -> Result<Tokens> {
-        if prompt.is_empty() {
-            return self.tokenizer.tokenize(texts);
-        }
-        let prompted: Vec<Cow<'_, str>> =
-            texts.iter().map(|text| Cow::Owned(format!("{prompt}{}", text.as_ref()))).collect();
-        self.tokenizer.tokenize(&prompted)
-    }
-
-    /// One row of [`Model::dim`] numbers a text.
-    fn encode_tokens(&self, tokens: &Tokens, prompt_tokens: usize) -> Vec<f32> {
-        self.in_blocks(tokens, &|hidden, offsets| self.head.apply(hidden, offsets, prompt_tokens))
-    }
-
-    /// As [`Model::encode_tokens`], with what `head` makes of tokens' vectors and texts' offsets.
+    /// One row for each text, with what `head` makes of tokens' vectors and texts' offsets.
     fn in_blocks(&self, tokens: &Tokens, head: &BlockHead<'_>) -> Vec<f32> {
         let threads = rayon::current_num_threads();
         let blocks = blocks::cut(&tokens.offsets, threads);

@@ -48,16 +48,26 @@ impl Pooling {
 }
 
 impl PoolingMode {
+    /// Each, by the name sentence-transformers gives it.
+    const NAMES: [(&str, Self); 4] = [
+        ("cls", Self::Cls),
+        ("max", Self::Max),
+        ("mean", Self::Mean),
+        ("mean_sqrt_len_tokens", Self::MeanSqrtLen),
+    ];
+
+    /// What sentence-transformers calls it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.into_iter().find(|(_, mode)| *mode == self).map_or("", |(name, _)| name)
+    }
+
     fn named(name: &str) -> Result<Self, String> {
-        match name {
-            "cls" => Ok(Self::Cls),
-            "max" => Ok(Self::Max),
-            "mean" => Ok(Self::Mean),
-            "mean_sqrt_len_tokens" => Ok(Self::MeanSqrtLen),
-            other => Err(format!(
-                "pooling mode `{other}` is not supported, expected `cls`, `max`, `mean` or `mean_sqrt_len_tokens`"
-            )),
-        }
+        let found = Self::NAMES.into_iter().find(|(known, _)| *known == name);
+        found.map(|(_, mode)| mode).ok_or_else(|| {
+            format!(
+                "pooling mode `{name}` is not supported, expected `cls`, `max`, `mean` or `mean_sqrt_len_tokens`"
+            )
+        })
     }
 }
 

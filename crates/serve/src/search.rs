@@ -1,0 +1,162 @@
+//! `/search`: the documents of the store nearest to a query, and `/similar`: those nearest to one of them.
+//!
+//! Fields are the flags of `hpd search`, hits the lines of its `--json`. `GET /search?query=…` is for a browser and for trying;
+//! `POST /search` takes many queries.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use hpd_encoder::{Prompt, Side};
+use hpd_index::{DEFAULT_LIMIT, Filter, Hit};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::app::{Body, Parameters};
+use crate::embedding::Inputs;
+use crate::failure::{Failure, FailureKind};
+use crate::queue::TextKind;
+use crate::searched::{Asked, Searched};
+use crate::service::Service;
+
+/// Most hits of a query: each is read from the disk and written out with its text.
+const MOST_HITS: usize = 10_000;
+
+/// Body of `POST /search`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchRequest {
+    queries: Option<Vec<String>>,
+    query: Option<String>,
+    #[serde(default)]
+    hybrid: bool,
+    #[serde(default = "default_limit")]
+    limit: usize,
+    min_score: Option<f32>,
+    exactness: Option<String>,
+    filter: Option<String>,
+}
+
+/// Parameters of `GET /similar`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SimilarRequest {
+    id: String,
+    #[serde(default = "default_limit")]
+    limit: usize,
+    min_score: Option<f32>,
+    exactness: Option<String>,
+    filter: Option<String>,
+}
+
+/// What `/search` answers: `hits` for one query, `results` for many.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Found {
+    Hits(Vec<Ranked>),
+    Results(Vec<Answer>),
+}
+
+/// The hits of one of many queries.
+#[derive(Serialize)]
+pub(crate) struct Answer {
+    query: String,
+    hits: Vec<Ranked>,
+}
+
+/// A hit as it is answered.
+#[derive(Serialize)]
+pub(crate) struct Ranked {
+    rank: usize,
+    score: f32,
+    id: String,
+    text: String,
+    metadata: Map<String, Value>,
+}
+
+fn default_limit() -> usize {
+    DEFAULT_LIMIT
+}
+
+/// `POST /search`
+pub(crate) async fn search(
+    State(service): State<Arc<Service>>,
+    Body(request): Body<SearchRequest>,
+) -> Result<Json<Found>, Failure> {
+    let _place = service.enter()?;
+    let searched = store_of(&service)?.clone();
+    let (queries, is_one) = match (request.query, request.queries) {
+        (Some(query), None) => (vec![query], true),
+        (None, Some(queries)) => (queries, false),
+        _ => return Err(Failure::invalid("expected either `query`, a text, or `queries`, a list")),
+    };
+    if queries.iter().any(|query| query.trim().is_empty()) {
+        return Err(Failure::invalid("a query is empty, expected some words"));
+    }
+    let mut asked = asked(request.limit, request.min_score, request.exactness, request.filter)?;
+    asked.words = request.hybrid.then(|| queries.clone());
+    let prompt = searched.settings().query_prompt.clone().map_or(Prompt::Query, Prompt::Text);
+    let kind = TextKind { prompt, side: Some(Side::Query) };
+    let embedded = service.embed(Inputs::Texts(queries.clone()), kind, Some(true)).await?;
+    let vectors = service.shorten(embedded.rows, None, true)?;
+    let mut found = searched.search(vectors, asked).await?;
+    if is_one {
+        return Ok(Json(Found::Hits(ranked(found.pop().unwrap_or_default()))));
+    }
+    let answer = |(query, hits)| Answer { query, hits: ranked(hits) };
+    Ok(Json(Found::Results(queries.into_iter().zip(found).map(answer).collect())))
+}
+
+/// `GET /search`
+pub(crate) async fn search_by_address(
+    state: State<Arc<Service>>,
+    Parameters(request): Parameters<SearchRequest>,
+) -> Result<Json<Found>, Failure> {
+    search(state, Body(request)).await
+}
+
+/// `GET /similar`
+pub(crate) async fn similar(
+    State(service): State<Arc<Service>>,
+    Parameters(request): Parameters<SimilarRequest>,
+) -> Result<Json<Found>, Failure> {
+    let _place = service.enter()?;
+    let searched = store_of(&service)?.clone();
+    let asked = asked(request.limit, request.min_score, request.exactness, request.filter)?;
+    match searched.similar(request.id.clone(), asked).await? {
+        Some(hits) => Ok(Json(Found::Hits(ranked(hits)))),
+        None => Err(Failure::new(
+            FailureKind::NotFound,
+            format!("there is no document `{}` in the store", request.id),
+        )),
+    }
+}
+
+fn store_of(service: &Service) -> Result<&Searched, Failure> {
+    service.searched.as_ref().ok_or_else(|| {
+        Failure::new(
+            FailureKind::NotFound,
+            "there is no store to search; start the server with `--store DIR`",
+        )
+    })
+}
+
+fn asked(
+    limit: usize,
+    min_score: Option<f32>,
+    exactness: Option<String>,
+    filter: Option<String>,
+) -> Result<Asked, Failure> {
+    if !(1..=MOST_HITS).contains(&limit) {
+        return Err(Failure::invalid(format!("`limit` is {limit}, expected 1 to {MOST_HITS}")));
+    }
+    let exactness = exactness.as_deref().map(str::parse).transpose()?.unwrap_or_default();
+    let filter = filter.as_deref().map(str::parse::<Filter>).transpose()?;
+    Ok(Asked { limit, min_score, exactness, filter, words: None })
+}
+
+fn ranked(hits: Vec<Hit>) -> Vec<Ranked> {
+    let ranked =
+        |(rank, Hit { score, id, text, metadata })| Ranked { rank, score, id, text, metadata };
+    (1..).zip(hits).map(ranked).collect()
+}

@@ -1,0 +1,187 @@
+//! What a server serves, and how much of it at once.
+
+use std::sync::{Arc, OnceLock};
+
+use hpd_encoder::{EncodeOptions, Model, Prompt};
+use hpd_files::Result;
+use hpd_files::vectors::Matrix;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+
+use crate::embedding::{Embedded, Inputs};
+use crate::failure::{Failure, FailureKind};
+use crate::metrics::Metrics;
+use crate::queue::{Queue, TextKind};
+use crate::{Keys, Searched};
+
+/// How much is taken. Names and meaning are those of text-embeddings-inference's flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Requests that may wait or be computed; further ones are refused at once with 429.
+    pub max_concurrent_requests: usize,
+    /// Tokens that are encoded together. Fewer answer short questions sooner beside long work; the encoder cuts them into
+    /// blocks of 192 for each thread and gains nothing from more than a few of these.
+    pub max_batch_tokens: usize,
+    /// Texts of one request.
+    pub max_client_batch_size: usize,
+    /// Bytes of a request's body.
+    pub payload_limit: usize,
+    /// Whether texts that are too long lose their end, where a request does not say; otherwise they are refused.
+    pub auto_truncate: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_concurrent_requests: 512,
+            max_batch_tokens: 4096,
+            max_client_batch_size: 2048,
+            payload_limit: 8_000_000,
+            auto_truncate: true,
+        }
+    }
+}
+
+/// A model, perhaps a store, and what keeps order among those who ask.
+pub struct Service {
+    pub(crate) model: Arc<Model>,
+    /// What the model is called in answers.
+    pub(crate) name: String,
+    pub(crate) limits: Limits,
+    pub(crate) keys: Keys,
+    pub(crate) searched: Option<Searched>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The prompt of texts for which a request names none.
+    default_prompt: Prompt,
+    queue: Queue,
+    places: Arc<Semaphore>,
+    vocabulary: OnceLock<Vec<String>>,
+}
+
+impl Service {
+    /// Makes a service of an opened model and starts the thread that encodes.
+    ///
+    /// `default_prompt_name` is one of the model folder's prompts; without it the folder's own default is taken.
+    ///
+    /// # Errors
+    /// When there is no such prompt, or no thread can be started.
+    pub fn new(
+        model: Model,
+        name: String,
+        default_prompt_name: Option<String>,
+        limits: Limits,
+        keys: Keys,
+        searched: Option<Searched>,
+    ) -> Result<Self> {
+        let default_prompt = default_prompt_name.map_or(Prompt::Default, Prompt::Named);
+        let options = EncodeOptions { prompt: default_prompt.clone(), ..EncodeOptions::default() };
+        model.tokenize(&[""], &options)?;
+        let (model, metrics) = (Arc::new(model), Arc::new(Metrics::new()?));
+        Ok(Self {
+            queue: Queue::start(model.clone(), limits.max_batch_tokens, metrics.clone())?,
+            places: Arc::new(Semaphore::new(limits.max_concurrent_requests)),
+            vocabulary: OnceLock::new(),
+            default_prompt,
+            model,
+            name,
+            limits,
+            keys,
+            searched,
+            metrics,
+        })
+    }
+
+    /// A place among the requests that may wait, until it is dropped.
+    pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        self.places.clone().try_acquire_owned().map_err(|_| {
+            let most = self.limits.max_concurrent_requests;
+            Failure::new(
+                FailureKind::Overloaded,
+                format!("{most} requests are waiting already; try again in a moment"),
+            )
+        })
+    }
+
+    /// The kind of text a request means by a prompt's name. Where queries and documents have a model each, the name says for
+    /// which the text is.
+    pub(crate) fn kind(&self, prompt_name: Option<String>) -> TextKind {
+        let prompt = match prompt_name {
+            None => self.default_prompt.clone(),
+            Some(name) if self.model.folder().prompts.contains_key(&name) => Prompt::Named(name),
+            // sentence-transformers' encode_query and encode_document, which every model understands.
+            Some(name) if name == "query" => Prompt::Query,
+            Some(name) if name == "document" => Prompt::Document,
+            Some(name) => Prompt::Named(name),
+        };
+        let side = match &prompt {
+            Prompt::Named(name) if name == "query" => Prompt::Query.side(),
+            Prompt::Named(name) if name == "document" => Prompt::Document.side(),
+            other => other.side(),
+        };
+        TextKind { prompt, side }
+    }
+
+    /// Vectors of `inputs`, all numbers of the model, as its folder leaves them.
+    pub(crate) async fn embed(
+        self: &Arc<Self>,
+        inputs: Inputs,
+        kind: TextKind,
+        truncate: Option<bool>,
+    ) -> Result<Embedded, Failure> {
+        self.check_number(inputs.len())?;
+        let truncate = truncate.unwrap_or(self.limits.auto_truncate);
+        let (service, options) = (self.clone(), kind.options());
+        let tokens = spawn_blocking(move || inputs.tokenize(&service.model, &options, truncate))
+            .await
+            .map_err(|_| Failure::internal("tokenizing failed; the server's log says more"))??;
+        for text in 0..tokens.len() {
+            self.metrics.input_length.observe(tokens.text(text).len() as f64);
+        }
+        let (counted, truncated) = (tokens.ids.len(), tokens.truncated);
+        let rows = self.queue.encode(tokens, kind).await?;
+        Ok(Embedded { rows, tokens: counted, truncated })
+    }
+
+    fn check_number(&self, texts: usize) -> Result<(), Failure> {
+        let most = self.limits.max_client_batch_size;
+        match texts {
+            0 => Err(Failure::invalid("there is no text in the request")),
+            _ if texts > most => Err(Failure::invalid(format!(
+                "the request has {texts} texts, but the server takes {most} at a time; split it, or start the server with a larger `--max-client-batch-size`"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses more numbers than a vector has, before anything is computed.
+    pub(crate) fn check_dimensions(&self, dimensions: Option<usize>) -> Result<(), Failure> {
+        let dim = self.model.dim();
+        match dimensions {
+            Some(asked) if !(1..=dim).contains(&asked) => Err(Failure::invalid(format!(
+                "`dimensions` is {asked}, but vectors of `{}` have {dim} numbers; ask for 1 to {dim}",
+                self.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first so many numbers of each vector, of length 1 where that is asked for.
+    pub(crate) fn shorten(
+        &self,
+        rows: Matrix,
+        dimensions: Option<usize>,
+        normalize: bool,
+    ) -> Result<Matrix, Failure> {
+        let options = EncodeOptions { dimensions, normalize, ..EncodeOptions::default() };
+        Ok(self.model.shorten(rows, &options)?)
+    }
+
+    /// The tokens the model knows, by id.
+    pub(crate) fn vocabulary(&self) -> Result<&[String], Failure> {
+        if let Some(vocabulary) = self.vocabulary.get() {
+            return Ok(vocabulary);
+        }
+        let read = self.model.tokenizer().vocabulary()?;
+        Ok(self.vocabulary.get_or_init(|| read))
+    }
+}
