@@ -255,15 +255,10 @@ impl Model {
     /// Refuses ids this model cannot encode.
     ///
     /// # Errors
-    /// When a text is empty or longer than the model takes, or an id is not in its vocabulary.
+    /// When a text is longer than the model takes, or an id is not in its vocabulary.
     pub fn check_tokens(&self, tokens: &Tokens) -> Result<()> {
         let (vocabulary, longest) = (self.folder.config.vocab_size, self.max_seq_length());
-        // Without layers nothing is a text too: its vector is zero.
-        let may_be_empty = self.folder.config.num_hidden_layers == 0;
         for (i, text) in (0..tokens.len()).map(|i| (i, tokens.text(i))) {
-            if text.is_empty() && !may_be_empty {
-                return Err(Error::input(format!("text {i} has no tokens, not even special ones")));
-            }
             if text.len() > longest {
                 let length = text.len();
                 return Err(Error::input(format!(

@@ -67,7 +67,10 @@ impl Inputs {
 fn given(texts: &[Vec<u32>], model: &Model) -> Result<Tokens, Failure> {
     let longest = model.max_seq_length();
     let mut tokens = Tokens { offsets: vec![0], ..Tokens::default() };
-    for ids in texts {
+    for (i, ids) in texts.iter().enumerate() {
+        if ids.is_empty() {
+            return Err(Failure::invalid(format!("text {i} has no token ids")));
+        }
         tokens.ids.extend(&ids[..ids.len().min(longest)]);
         tokens.offsets.push(tokens.ids.len());
         tokens.truncated += usize::from(ids.len() > longest);

@@ -163,6 +163,39 @@ fn a_plain_transformers_folder_gets_mean_pooling() {
 }
 
 #[test]
+fn tokenising_and_encoding_apart_give_the_same_in_any_company() {
+    for (name, prompt) in [("bert_heads", Prompt::Query), ("router", Prompt::Document)] {
+        let model = open(name);
+        let options = EncodeOptions { prompt, normalize: true, ..EncodeOptions::default() };
+        let texts = ["a fear of spiders", "what is the capital of Mongolia?", "hello"];
+        let mut all = model.tokenize(&texts[..1], &options).unwrap();
+        all.append(&model.tokenize(&texts[1..], &options).unwrap());
+        let whole = EncodeOptions { normalize: false, ..options.clone() };
+        let rows = model.encode_tokens(&all, &whole).unwrap();
+        for dimensions in [None, Some(3)] {
+            let options = EncodeOptions { dimensions, ..options.clone() };
+            let expected = model.encode(&texts, &options).unwrap().rows;
+            assert_eq!(model.shorten(rows.clone(), &options).unwrap().data, expected.data);
+        }
+    }
+}
+
+#[test]
+fn ids_that_no_text_has_are_refused() {
+    let model = open("bert_mean");
+    let options = EncodeOptions::default();
+    let mut tokens = model.tokenize(&["a text"], &options).unwrap();
+    tokens.ids[1] = 3_000_000;
+    let error = model.encode_tokens(&tokens, &options).unwrap_err().to_string();
+    assert!(error.contains("text 0 has token 3000000"), "{error}");
+    let longest = model.max_seq_length();
+    tokens.ids = vec![5; longest + 1];
+    tokens.offsets = vec![0, longest + 1];
+    let error = model.encode_tokens(&tokens, &options).unwrap_err().to_string();
+    assert!(error.contains(&format!("the model takes {longest}")), "{error}");
+}
+
+#[test]
 fn a_tokenizer_without_special_tokens_leaves_empty_texts_empty() {
     for name in ["bert_mean", "xlm_roberta_max"] {
         let folder = copy(name);

@@ -80,10 +80,13 @@ async fn ids_of_the_models_own_tokenizer_are_texts_too() {
     assert_eq!(by_words, by_ids);
     let one = vectors(&post(&app, "/v1/embeddings", &json!({"input": ids[0]})).await.ok());
     assert_eq!(one[0], by_ids[0]);
-    for foreign in [json!([3_000_000]), json!([[1], []])] {
-        let answer = post(&app, "/v1/embeddings", &json!({"input": foreign})).await;
+    for (ids, words) in [
+        (json!([3_000_000]), "the model's own tokenizer"),
+        (json!([[1], []]), "text 1 has no token ids"),
+    ] {
+        let answer = post(&app, "/v1/embeddings", &json!({"input": ids})).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-        assert!(answer.text.contains("the model's own tokenizer"), "{}", answer.text);
+        assert!(answer.text.contains(words), "{}", answer.text);
     }
 }
 
