@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 use hpd_encoder::{Model, Side};
 use hpd_files::{Error, Result};
 use hpd_index::{Store, StoreSettings};
-use hpd_serve::{Keys, Limits, Searched, Service};
+use hpd_serve::{Keys, Limits, Searched, Service, Settings};
 use serde_json::json;
 
 use crate::Answer;
@@ -68,9 +68,10 @@ struct LimitArguments {
     /// Requests that may wait or be computed; more are refused at once
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_concurrent_requests)]
     max_concurrent_requests: usize,
-    /// Tokens that are encoded together; fewer answer short questions sooner beside long work
-    #[arg(long, value_name = "TOKENS", default_value_t = Limits::default().max_batch_tokens)]
-    max_batch_tokens: usize,
+    /// Tokens that are encoded together; fewer answer short questions sooner beside long work [default: 1024 for each
+    /// thread]
+    #[arg(long, value_name = "TOKENS")]
+    max_batch_tokens: Option<usize>,
     /// Texts of one request
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_client_batch_size)]
     max_client_batch_size: usize,
@@ -111,14 +112,14 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     let opened = Opened::by(arguments, terminal)?;
     let name = arguments.served_model_name.clone().unwrap_or(opened.name);
     let served = json!({"url": format!("http://{address}"), "model": name});
-    let service = Service::new(
-        opened.model,
-        name.clone(),
-        arguments.default_prompt_name.clone(),
+    let settings = Settings {
+        name: name.clone(),
+        default_prompt_name: arguments.default_prompt_name.clone(),
         limits,
         keys,
-        opened.searched,
-    )?;
+        searched: opened.searched,
+    };
+    let service = Service::new(opened.model, settings)?;
     if terminal.json {
         terminal.print(&served.to_string())?;
     }
@@ -200,12 +201,12 @@ impl LimitArguments {
             auto_truncate,
         } = self;
         let counts = [
-            ("--max-concurrent-requests", max_concurrent_requests),
+            ("--max-concurrent-requests", Some(max_concurrent_requests)),
             ("--max-batch-tokens", max_batch_tokens),
-            ("--max-client-batch-size", max_client_batch_size),
-            ("--payload-limit", payload_limit),
+            ("--max-client-batch-size", Some(max_client_batch_size)),
+            ("--payload-limit", Some(payload_limit)),
         ];
-        if let Some((flag, _)) = counts.iter().find(|(_, count)| *count == 0) {
+        if let Some((flag, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
             return Err(Error::input(format!("`{flag}` is 0, expected at least 1")));
         }
         Ok(Limits {

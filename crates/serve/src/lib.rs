@@ -28,4 +28,4 @@ pub use access::Keys;
 pub use app::app;
 pub use listen::{bind, serve};
 pub use searched::Searched;
-pub use service::{Limits, Service};
+pub use service::{Limits, Service, Settings};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use hpd_encoder::{EncodeOptions, Model, Prompt};
+use hpd_encoder::{EncodeOptions, Model, Prompt, Tokens};
 use hpd_files::Result;
 use hpd_files::vectors::Matrix;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,14 +14,17 @@ use crate::metrics::Metrics;
 use crate::queue::{Queue, TextKind};
 use crate::{Keys, Searched};
 
+/// Tokens of a batch for each thread that encodes, where nobody says how many.
+const TOKENS_FOR_A_THREAD: usize = 1024;
+
 /// How much is taken. Names and meaning are those of text-embeddings-inference's flags.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Requests that may wait or be computed; further ones are refused at once with 429.
     pub max_concurrent_requests: usize,
-    /// Tokens that are encoded together. Fewer answer short questions sooner beside long work; the encoder cuts them into
-    /// blocks of 192 for each thread and gains nothing from more than a few of these.
-    pub max_batch_tokens: usize,
+    /// Tokens that are encoded together; `None` for 1,024 for each thread. Fewer answer short questions sooner beside long
+    /// work; the encoder cuts them into blocks of 192 and gains nothing from more than a few of these a thread.
+    pub max_batch_tokens: Option<usize>,
     /// Texts of one request.
     pub max_client_batch_size: usize,
     /// Bytes of a request's body.
@@ -34,12 +37,27 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_concurrent_requests: 512,
-            max_batch_tokens: 4096,
+            max_batch_tokens: None,
             max_client_batch_size: 2048,
             payload_limit: 8_000_000,
             auto_truncate: true,
         }
     }
+}
+
+/// What is served, beside the model.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// What the model is called in requests and answers.
+    pub name: String,
+    /// The model folder's prompt for texts whose request names none; without it the folder's own default is taken.
+    pub default_prompt_name: Option<String>,
+    /// How much is taken.
+    pub limits: Limits,
+    /// Who may ask.
+    pub keys: Keys,
+    /// What is searched, if anything.
+    pub searched: Option<Searched>,
 }
 
 /// A model, perhaps a store, and what keeps order among those who ask.
@@ -48,6 +66,7 @@ pub struct Service {
     /// What the model is called in answers.
     pub(crate) name: String,
     pub(crate) limits: Limits,
+    pub(crate) batch_tokens: usize,
     pub(crate) keys: Keys,
     pub(crate) searched: Option<Searched>,
     pub(crate) metrics: Arc<Metrics>,
@@ -61,24 +80,19 @@ pub struct Service {
 impl Service {
     /// Makes a service of an opened model and starts the thread that encodes.
     ///
-    /// `default_prompt_name` is one of the model folder's prompts; without it the folder's own default is taken.
-    ///
     /// # Errors
-    /// When there is no such prompt, or no thread can be started.
-    pub fn new(
-        model: Model,
-        name: String,
-        default_prompt_name: Option<String>,
-        limits: Limits,
-        keys: Keys,
-        searched: Option<Searched>,
-    ) -> Result<Self> {
+    /// When the model has no such default prompt, or no thread can be started.
+    pub fn new(model: Model, settings: Settings) -> Result<Self> {
+        let Settings { name, default_prompt_name, limits, keys, searched } = settings;
         let default_prompt = default_prompt_name.map_or(Prompt::Default, Prompt::Named);
         let options = EncodeOptions { prompt: default_prompt.clone(), ..EncodeOptions::default() };
         model.tokenize(&[""], &options)?;
         let (model, metrics) = (Arc::new(model), Arc::new(Metrics::new()?));
+        let by_itself = || TOKENS_FOR_A_THREAD * rayon::current_num_threads();
+        let batch_tokens = limits.max_batch_tokens.unwrap_or_else(by_itself);
         Ok(Self {
-            queue: Queue::start(model.clone(), limits.max_batch_tokens, metrics.clone())?,
+            queue: Queue::start(model.clone(), batch_tokens, metrics.clone())?,
+            batch_tokens,
             places: Arc::new(Semaphore::new(limits.max_concurrent_requests)),
             vocabulary: OnceLock::new(),
             default_prompt,
@@ -121,6 +135,20 @@ impl Service {
         TextKind { prompt, side }
     }
 
+    /// The ids of `inputs`, computed away from the connections' threads.
+    pub(crate) async fn tokenize(
+        self: &Arc<Self>,
+        inputs: Inputs,
+        kind: &TextKind,
+        truncate: bool,
+    ) -> Result<Tokens, Failure> {
+        self.check_number(inputs.len())?;
+        let (service, options) = (self.clone(), kind.options());
+        spawn_blocking(move || inputs.tokenize(&service.model, &options, truncate))
+            .await
+            .map_err(|_| Failure::internal("tokenizing failed; the server's log says more"))?
+    }
+
     /// Vectors of `inputs`, all numbers of the model, as its folder leaves them.
     pub(crate) async fn embed(
         self: &Arc<Self>,
@@ -128,12 +156,8 @@ impl Service {
         kind: TextKind,
         truncate: Option<bool>,
     ) -> Result<Embedded, Failure> {
-        self.check_number(inputs.len())?;
         let truncate = truncate.unwrap_or(self.limits.auto_truncate);
-        let (service, options) = (self.clone(), kind.options());
-        let tokens = spawn_blocking(move || inputs.tokenize(&service.model, &options, truncate))
-            .await
-            .map_err(|_| Failure::internal("tokenizing failed; the server's log says more"))??;
+        let tokens = self.tokenize(inputs, &kind, truncate).await?;
         for text in 0..tokens.len() {
             self.metrics.input_length.observe(tokens.text(text).len() as f64);
         }

@@ -117,8 +117,8 @@ pub(crate) async fn tokenize(
     Body(request): Body<TokenizeRequest>,
 ) -> Result<Json<Vec<Vec<Token>>>, Failure> {
     let _place = service.enter()?;
-    let options = service.kind(request.prompt_name).options();
-    let tokens = request.inputs.tokenize(&service.model, &options, true)?;
+    let kind = service.kind(request.prompt_name);
+    let tokens = service.tokenize(request.inputs, &kind, true).await?;
     let frame = service.model.tokenizer().tokenize(&[""])?.ids;
     let special: HashSet<u32> = frame.into_iter().collect();
     let vocabulary = service.vocabulary()?;
@@ -155,7 +155,7 @@ pub(crate) async fn info(State(service): State<Arc<Service>>) -> Result<Json<Val
         "prompts": folder.prompts.keys().collect::<Vec<_>>(),
         "max_input_length": model.max_seq_length(),
         "max_concurrent_requests": limits.max_concurrent_requests,
-        "max_batch_tokens": limits.max_batch_tokens,
+        "max_batch_tokens": service.batch_tokens,
         "max_client_batch_size": limits.max_client_batch_size,
         "auto_truncate": limits.auto_truncate,
         "version": env!("CARGO_PKG_VERSION"),

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use hpd_encoder::Model;
-use hpd_serve::{Keys, Limits, Searched, Service, app};
+use hpd_serve::{Keys, Limits, Searched, Service, Settings, app};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -50,7 +50,8 @@ pub(crate) fn served_with(
     searched: Option<Searched>,
 ) -> Router {
     let name = fixture.to_owned();
-    app(Arc::new(Service::new(model(fixture), name, None, limits, keys, searched).unwrap()))
+    let settings = Settings { name, limits, keys, searched, ..Settings::default() };
+    app(Arc::new(Service::new(model(fixture), settings).unwrap()))
 }
 
 pub(crate) async fn get(app: &Router, path: &str) -> Answer {

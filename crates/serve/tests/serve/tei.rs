@@ -62,7 +62,7 @@ async fn queries_and_documents_take_a_model_each_where_there_are_two() {
 
 #[tokio::test]
 async fn a_vector_is_the_same_in_any_company() {
-    let limits = Limits { max_batch_tokens: 64, ..Limits::default() };
+    let limits = Limits { max_batch_tokens: Some(64), ..Limits::default() };
     let app = Arc::new(served_with("bert_heads", limits, Keys::default(), None));
     let texts = |i: usize| -> Vec<String> {
         (0..=i % 7)
