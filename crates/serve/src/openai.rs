@@ -22,16 +22,14 @@ pub(crate) struct Request {
     input: Inputs,
     model: Option<String>,
     dimensions: Option<usize>,
-    #[serde(default)]
-    encoding_format: Encoding,
+    encoding_format: Option<Encoding>,
     prompt_name: Option<String>,
     truncate: Option<bool>,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Encoding {
-    #[default]
     Float,
     /// The numbers as little-endian f32.
     Base64,
@@ -92,8 +90,8 @@ pub(crate) async fn embeddings(
     let rows = service.shorten(rows, request.dimensions, false)?;
     let item = |(index, row): (usize, &[f32])| {
         let embedding = match request.encoding_format {
-            Encoding::Float => Vector::Float(row.to_vec()),
-            Encoding::Base64 => Vector::Base64(base64(row)),
+            None | Some(Encoding::Float) => Vector::Float(row.to_vec()),
+            Some(Encoding::Base64) => Vector::Base64(base64(row)),
         };
         Item { object: "embedding", embedding, index }
     };
@@ -122,7 +120,8 @@ pub(crate) async fn in_openai_shape(mut response: Response) -> Response {
 /// Vectors of two models cannot be compared, so another model's name is never taken for this one's.
 fn check_model(service: &Service, asked: Option<&str>) -> Result<(), Failure> {
     match asked {
-        Some(asked) if asked != service.name => Err(Failure::new(
+        // Some clients send an empty name for "whichever there is".
+        Some(asked) if !asked.is_empty() && asked != service.name => Err(Failure::new(
             FailureKind::NotFound,
             format!(
                 "there is no model `{asked}` here, only `{0}`; ask for `{0}`, or start the server with `--served-model-name {asked}`",

@@ -27,10 +27,21 @@ const TRUNCATED: HeaderName = HeaderName::from_static("x-truncated-inputs");
 pub(crate) struct EmbedRequest {
     inputs: Inputs,
     truncate: Option<bool>,
+    truncation_direction: Option<Direction>,
     prompt_name: Option<String>,
     #[serde(default = "yes")]
     normalize: bool,
     dimensions: Option<usize>,
+}
+
+/// Which end a text that is too long loses.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Direction {
+    #[serde(alias = "Left")]
+    Left,
+    #[serde(alias = "Right")]
+    Right,
 }
 
 /// Body of `POST /similarity`.
@@ -50,6 +61,7 @@ struct SimilarityInputs {
 #[derive(Default, Deserialize)]
 struct SimilarityParameters {
     truncate: Option<bool>,
+    truncation_direction: Option<Direction>,
     prompt_name: Option<String>,
 }
 
@@ -76,6 +88,16 @@ fn yes() -> bool {
     true
 }
 
+/// Which end goes is the model folder's choice; to ask for the other one is not passed over in silence.
+fn check_direction(asked: Option<Direction>) -> Result<(), Failure> {
+    match asked {
+        None | Some(Direction::Right) => Ok(()),
+        Some(Direction::Left) => Err(Failure::invalid(
+            "`truncation_direction` is left, but texts lose their end; send the part that matters",
+        )),
+    }
+}
+
 /// `POST /embed`
 pub(crate) async fn embed(
     State(service): State<Arc<Service>>,
@@ -83,6 +105,7 @@ pub(crate) async fn embed(
 ) -> Result<impl IntoResponse, Failure> {
     let _place = service.enter()?;
     service.check_dimensions(request.dimensions)?;
+    check_direction(request.truncation_direction)?;
     let kind = service.kind(request.prompt_name);
     let Embedded { rows, truncated, .. } =
         service.embed(request.inputs, kind, request.truncate).await?;
@@ -101,7 +124,8 @@ pub(crate) async fn similarity(
     if sentences.is_empty() {
         return Err(Failure::invalid("`sentences` is empty, expected at least one"));
     }
-    let SimilarityParameters { truncate, prompt_name } = request.parameters;
+    let SimilarityParameters { truncate, truncation_direction, prompt_name } = request.parameters;
+    check_direction(truncation_direction)?;
     let texts = [vec![source_sentence], sentences].concat();
     let embedded = service.embed(Inputs::Texts(texts), service.kind(prompt_name), truncate).await?;
     let rows = service.shorten(embedded.rows, None, true)?;

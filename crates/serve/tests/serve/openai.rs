@@ -39,6 +39,14 @@ async fn one_text_is_a_list_of_one_under_either_name_of_the_route() {
 }
 
 #[tokio::test]
+async fn what_is_null_or_empty_was_not_said() {
+    let app = served("bert_mean");
+    let body = json!({"input": "a text", "model": "", "encoding_format": null, "dimensions": null, "user": "me"});
+    let answer = post(&app, "/v1/embeddings", &body).await.ok();
+    assert_eq!(answer, post(&app, "/v1/embeddings", &json!({"input": "a text"})).await.ok());
+}
+
+#[tokio::test]
 async fn base64_holds_the_same_numbers() {
     let app = served("bert_mean");
     let floats = post(&app, "/v1/embeddings", &json!({"input": "a text"})).await.ok();

@@ -121,6 +121,10 @@ async fn what_is_too_long_is_cut_and_said_or_refused() {
     let body = json!({"inputs": ["word ".repeat(longest), "short".to_owned()]});
     let answer = post(&app, "/embed", &body).await;
     assert_eq!(answer.headers["x-truncated-inputs"], "1");
+    for (direction, status) in [("Right", 200), ("right", 200), ("Left", 422)] {
+        let body = json!({"inputs": "a", "truncation_direction": direction});
+        assert_eq!(post(&app, "/embed", &body).await.status.as_u16(), status, "{direction}");
+    }
     let mut refusing = body.clone();
     refusing["truncate"] = json!(false);
     let limits = Limits { auto_truncate: false, ..Limits::default() };
