@@ -337,8 +337,10 @@ impl Start {
                 own.hidden_size, of.hidden_size
             )));
         }
-        let tokens = |folder: &Folder| Tokenizer::of(folder, None)?.vocabulary();
-        if self.folder.path != folder.path && tokens(&self.folder)? != tokens(&folder)? {
+        let tokenizer = |folder: &Folder| Tokenizer::of(folder, None);
+        if self.folder.path != folder.path
+            && tokenizer(&self.folder)?.vocabulary()? != tokenizer(&folder)?.vocabulary()?
+        {
             return Err(refuse("student and teacher have different tokens".to_owned()));
         }
         let cut = self.layers.clone().filter(|_| self.folder.path == folder.path);

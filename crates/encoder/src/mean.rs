@@ -115,8 +115,8 @@ fn check(first: &Source, other: &Source) -> Result<()> {
     if found != expected {
         return refuse("the pooling", &format!("{found:?}"), &format!("{expected:?}"));
     }
-    let tokens = |source: &Source| Tokenizer::of(&source.folder, None)?.vocabulary();
-    if tokens(other)? != tokens(first)? {
+    let tokenizer = |source: &Source| Tokenizer::of(&source.folder, None);
+    if tokenizer(other)?.vocabulary()? != tokenizer(first)?.vocabulary()? {
         return refuse("tokens", "of its own", "which are others");
     }
     if other.space != first.space || first.space.is_none() {

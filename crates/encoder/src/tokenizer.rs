@@ -8,6 +8,7 @@ pub(crate) mod library;
 mod model2vec;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use hpd_files::{Error, Result};
 use rayon::prelude::*;
@@ -32,6 +33,8 @@ pub struct Tokenizer {
     side: Side,
     unknown_id: Option<u32>,
     model2vec: Option<Model2Vec>,
+    /// What [`Tokenizer::vocabulary`] read.
+    vocabulary: OnceLock<Vec<String>>,
 }
 
 enum Engine {
@@ -135,7 +138,8 @@ impl Tokenizer {
             None => settings.unknown_token().and_then(|token| engine.id(token)),
         };
         let side = settings.side();
-        let tokenizer = Self { path, engine, max_tokens, side, unknown_id, model2vec };
+        let vocabulary = OnceLock::new();
+        let tokenizer = Self { path, engine, max_tokens, side, unknown_id, model2vec, vocabulary };
         tokenizer.check_special_tokens(folder)?;
         Ok(tokenizer)
     }
@@ -162,10 +166,14 @@ impl Tokenizer {
     /// When the file can no longer be read.
     ///
     /// # Cost
-    /// Reads the file again: few callers ask, and what tokenises keeps no such list.
-    pub fn vocabulary(&self) -> Result<Vec<String>> {
+    /// The first call reads the file again: few callers ask, and what tokenises keeps no such list.
+    pub fn vocabulary(&self) -> Result<&[String]> {
+        if let Some(vocabulary) = self.vocabulary.get() {
+            return Ok(vocabulary);
+        }
         let library = Library::read(&read(&self.path)?, false, false);
-        Ok(library.map_err(|e| refused(&self.path, e))?.vocabulary())
+        let vocabulary = library.map_err(|e| refused(&self.path, e))?.vocabulary();
+        Ok(self.vocabulary.get_or_init(|| vocabulary))
     }
 
     /// Tokenises texts on rayon's current pool, in their order.

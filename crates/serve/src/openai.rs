@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hpd_encoder::EncodeOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Body;
@@ -82,12 +83,10 @@ pub(crate) async fn embeddings(
 ) -> Result<Json<List<Item>>, Failure> {
     let _place = service.enter()?;
     check_model(&service, request.model.as_deref())?;
-    // Refused before anything is computed.
-    service.check_dimensions(request.dimensions)?;
-    let kind = service.kind(request.prompt_name);
+    let options =
+        EncodeOptions { dimensions: request.dimensions, ..service.options(request.prompt_name)? };
     let Embedded { rows, tokens, .. } =
-        service.embed(request.input, kind, request.truncate).await?;
-    let rows = service.shorten(rows, request.dimensions, false)?;
+        service.embed(request.input, &options, request.truncate).await?;
     let item = |(index, row): (usize, &[f32])| {
         let embedding = match request.encoding_format {
             None | Some(Encoding::Float) => Vector::Float(row.to_vec()),

@@ -28,7 +28,12 @@ pub(crate) struct TextKind {
 }
 
 impl TextKind {
-    pub(crate) fn options(&self) -> EncodeOptions {
+    pub(crate) fn of(options: &EncodeOptions) -> Self {
+        Self { prompt: options.prompt.clone(), side: options.side }
+    }
+
+    /// Whole vectors, as the folder leaves them; each request shortens its own.
+    fn options(&self) -> EncodeOptions {
         EncodeOptions { prompt: self.prompt.clone(), side: self.side, ..EncodeOptions::default() }
     }
 }
@@ -70,12 +75,12 @@ impl Queue {
     /// One row for each text, all numbers of the model.
     pub(crate) async fn encode(&self, tokens: Tokens, kind: TextKind) -> Result<Matrix, Failure> {
         let (answer, rows) = oneshot::channel();
-        let gone = |_| Failure::internal("the thread that encodes has ended");
+        let gone = || Failure::internal("the thread that encodes has ended");
         let waiting =
             Waiting { tokens, kind, rows: Vec::new(), done: 0, since: Instant::now(), answer };
         self.metrics.queue_size.inc();
-        self.sender.send(waiting).map_err(|_| gone(()))?;
-        rows.await.map_err(|_| gone(()))?
+        self.sender.send(waiting).map_err(|_| gone())?;
+        rows.await.map_err(|_| gone())?
     }
 }
 

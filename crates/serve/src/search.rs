@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use hpd_encoder::{Prompt, Side};
+use hpd_encoder::{EncodeOptions, Prompt, Side};
 use hpd_index::{DEFAULT_LIMIT, Filter, Hit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::app::{Body, Parameters};
-use crate::embedding::Inputs;
+use crate::embedding::{Embedded, Inputs};
 use crate::failure::{Failure, FailureKind};
-use crate::queue::TextKind;
 use crate::searched::{Asked, Searched};
 use crate::service::Service;
 
@@ -96,10 +95,11 @@ pub(crate) async fn search(
     let mut asked = asked(request.limit, request.min_score, request.exactness, request.filter)?;
     asked.words = request.hybrid.then(|| queries.clone());
     let prompt = searched.settings().query_prompt.clone().map_or(Prompt::Query, Prompt::Text);
-    let kind = TextKind { prompt, side: Some(Side::Query) };
-    let embedded = service.embed(Inputs::Texts(queries.clone()), kind, Some(true)).await?;
-    let vectors = service.shorten(embedded.rows, None, true)?;
-    let mut found = searched.search(vectors, asked).await?;
+    let side = Some(Side::Query);
+    let options = EncodeOptions { prompt, side, normalize: true, ..EncodeOptions::default() };
+    let Embedded { rows, .. } =
+        service.embed(Inputs::Texts(queries.clone()), &options, Some(true)).await?;
+    let mut found = searched.search(rows, asked).await?;
     if is_one {
         return Ok(Json(Found::Hits(ranked(found.pop().unwrap_or_default()))));
     }

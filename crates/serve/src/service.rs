@@ -1,10 +1,9 @@
 //! What a server serves, and how much of it at once.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use hpd_encoder::{EncodeOptions, Model, Prompt, Tokens};
+use hpd_encoder::{EncodeOptions, Model, Prompt, Side, Tokens};
 use hpd_files::Result;
-use hpd_files::vectors::Matrix;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
@@ -74,7 +73,6 @@ pub struct Service {
     default_prompt: Prompt,
     queue: Queue,
     places: Arc<Semaphore>,
-    vocabulary: OnceLock<Vec<String>>,
 }
 
 impl Service {
@@ -94,7 +92,6 @@ impl Service {
             queue: Queue::start(model.clone(), batch_tokens, metrics.clone())?,
             batch_tokens,
             places: Arc::new(Semaphore::new(limits.max_concurrent_requests)),
-            vocabulary: OnceLock::new(),
             default_prompt,
             model,
             name,
@@ -116,53 +113,62 @@ impl Service {
         })
     }
 
-    /// The kind of text a request means by a prompt's name. Where queries and documents have a model each, the name says for
+    /// How to encode texts whose request names this prompt. Where queries and documents have a model each, the name says for
     /// which the text is.
-    pub(crate) fn kind(&self, prompt_name: Option<String>) -> TextKind {
-        let prompt = match prompt_name {
-            None => self.default_prompt.clone(),
-            Some(name) if self.model.folder().prompts.contains_key(&name) => Prompt::Named(name),
+    pub(crate) fn options(&self, prompt_name: Option<String>) -> Result<EncodeOptions, Failure> {
+        let prompts = &self.model.folder().prompts;
+        let side = match prompt_name.as_deref() {
+            Some("query") => Some(Side::Query),
+            Some("document") => Some(Side::Document),
+            _ => None,
+        };
+        let prompt = match (prompt_name, side) {
+            (None, _) => self.default_prompt.clone(),
+            (Some(name), _) if prompts.contains_key(&name) => Prompt::Named(name),
             // sentence-transformers' encode_query and encode_document, which every model understands.
-            Some(name) if name == "query" => Prompt::Query,
-            Some(name) if name == "document" => Prompt::Document,
-            Some(name) => Prompt::Named(name),
+            (Some(_), Some(Side::Query)) => Prompt::Query,
+            (Some(_), Some(Side::Document)) => Prompt::Document,
+            (Some(name), None) => {
+                let known: Vec<&str> = prompts.keys().map(String::as_str).collect();
+                return Err(Failure::invalid(format!(
+                    "there is no prompt `{name}`; the model has {}",
+                    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+                )));
+            }
         };
-        let side = match &prompt {
-            Prompt::Named(name) if name == "query" => Prompt::Query.side(),
-            Prompt::Named(name) if name == "document" => Prompt::Document.side(),
-            other => other.side(),
-        };
-        TextKind { prompt, side }
+        Ok(EncodeOptions { prompt, side, ..EncodeOptions::default() })
     }
 
     /// The ids of `inputs`, computed away from the connections' threads.
     pub(crate) async fn tokenize(
         self: &Arc<Self>,
         inputs: Inputs,
-        kind: &TextKind,
+        options: &EncodeOptions,
         truncate: bool,
     ) -> Result<Tokens, Failure> {
         self.check_number(inputs.len())?;
-        let (service, options) = (self.clone(), kind.options());
+        let (service, options) = (self.clone(), options.clone());
         spawn_blocking(move || inputs.tokenize(&service.model, &options, truncate))
             .await
             .map_err(|_| Failure::internal("tokenizing failed; the server's log says more"))?
     }
 
-    /// Vectors of `inputs`, all numbers of the model, as its folder leaves them.
+    /// Vectors of `inputs`.
     pub(crate) async fn embed(
         self: &Arc<Self>,
         inputs: Inputs,
-        kind: TextKind,
+        options: &EncodeOptions,
         truncate: Option<bool>,
     ) -> Result<Embedded, Failure> {
+        self.check_dimensions(options.dimensions)?;
         let truncate = truncate.unwrap_or(self.limits.auto_truncate);
-        let tokens = self.tokenize(inputs, &kind, truncate).await?;
+        let tokens = self.tokenize(inputs, options, truncate).await?;
         for text in 0..tokens.len() {
             self.metrics.input_length.observe(tokens.text(text).len() as f64);
         }
         let (counted, truncated) = (tokens.ids.len(), tokens.truncated);
-        let rows = self.queue.encode(tokens, kind).await?;
+        let whole = self.queue.encode(tokens, TextKind::of(options)).await?;
+        let rows = self.model.route(options)?.shorten(whole, options)?;
         Ok(Embedded { rows, tokens: counted, truncated })
     }
 
@@ -178,7 +184,7 @@ impl Service {
     }
 
     /// Refuses more numbers than a vector has, before anything is computed.
-    pub(crate) fn check_dimensions(&self, dimensions: Option<usize>) -> Result<(), Failure> {
+    fn check_dimensions(&self, dimensions: Option<usize>) -> Result<(), Failure> {
         let dim = self.model.dim();
         match dimensions {
             Some(asked) if !(1..=dim).contains(&asked) => Err(Failure::invalid(format!(
@@ -187,25 +193,5 @@ impl Service {
             ))),
             _ => Ok(()),
         }
-    }
-
-    /// The first so many numbers of each vector, of length 1 where that is asked for.
-    pub(crate) fn shorten(
-        &self,
-        rows: Matrix,
-        dimensions: Option<usize>,
-        normalize: bool,
-    ) -> Result<Matrix, Failure> {
-        let options = EncodeOptions { dimensions, normalize, ..EncodeOptions::default() };
-        Ok(self.model.shorten(rows, &options)?)
-    }
-
-    /// The tokens the model knows, by id.
-    pub(crate) fn vocabulary(&self) -> Result<&[String], Failure> {
-        if let Some(vocabulary) = self.vocabulary.get() {
-            return Ok(vocabulary);
-        }
-        let read = self.model.tokenizer().vocabulary()?;
-        Ok(self.vocabulary.get_or_init(|| read))
     }
 }

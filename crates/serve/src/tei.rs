@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderName;
 use axum::response::IntoResponse;
+use hpd_encoder::EncodeOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -104,12 +105,11 @@ pub(crate) async fn embed(
     Body(request): Body<EmbedRequest>,
 ) -> Result<impl IntoResponse, Failure> {
     let _place = service.enter()?;
-    service.check_dimensions(request.dimensions)?;
     check_direction(request.truncation_direction)?;
-    let kind = service.kind(request.prompt_name);
+    let EmbedRequest { normalize, dimensions, .. } = request;
+    let options = EncodeOptions { normalize, dimensions, ..service.options(request.prompt_name)? };
     let Embedded { rows, truncated, .. } =
-        service.embed(request.inputs, kind, request.truncate).await?;
-    let rows = service.shorten(rows, request.dimensions, request.normalize)?;
+        service.embed(request.inputs, &options, request.truncate).await?;
     let rows: Vec<Vec<f32>> = rows.data.chunks_exact(rows.dim).map(<[f32]>::to_vec).collect();
     Ok(([(TRUNCATED, truncated.to_string())], Json(rows)))
 }
@@ -127,8 +127,8 @@ pub(crate) async fn similarity(
     let SimilarityParameters { truncate, truncation_direction, prompt_name } = request.parameters;
     check_direction(truncation_direction)?;
     let texts = [vec![source_sentence], sentences].concat();
-    let embedded = service.embed(Inputs::Texts(texts), service.kind(prompt_name), truncate).await?;
-    let rows = service.shorten(embedded.rows, None, true)?;
+    let options = EncodeOptions { normalize: true, ..service.options(prompt_name)? };
+    let Embedded { rows, .. } = service.embed(Inputs::Texts(texts), &options, truncate).await?;
     let mut rows = rows.data.chunks_exact(rows.dim);
     let source = rows.next().unwrap_or_default();
     let cosine = |row: &[f32]| source.iter().zip(row).map(|(a, b)| a * b).sum();
@@ -141,11 +141,12 @@ pub(crate) async fn tokenize(
     Body(request): Body<TokenizeRequest>,
 ) -> Result<Json<Vec<Vec<Token>>>, Failure> {
     let _place = service.enter()?;
-    let kind = service.kind(request.prompt_name);
-    let tokens = service.tokenize(request.inputs, &kind, true).await?;
-    let frame = service.model.tokenizer().tokenize(&[""])?.ids;
+    let options = service.options(request.prompt_name)?;
+    let tokens = service.tokenize(request.inputs, &options, true).await?;
+    let tokenizer = service.model.route(&options)?.tokenizer();
+    let frame = tokenizer.tokenize(&[""])?.ids;
     let special: HashSet<u32> = frame.into_iter().collect();
-    let vocabulary = service.vocabulary()?;
+    let vocabulary = tokenizer.vocabulary()?;
     let token = |&id: &u32| Token {
         id,
         text: vocabulary.get(id as usize).cloned().unwrap_or_default(),

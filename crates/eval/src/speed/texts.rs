@@ -76,7 +76,7 @@ impl Texts {
 
 /// Words of the vocabulary that are one token at the beginning of a text and after a space.
 fn whole_words(tokenizer: &Tokenizer, frame: usize) -> Result<Vec<String>> {
-    let mut words = tokenizer.vocabulary()?;
+    let mut words = tokenizer.vocabulary()?.to_vec();
     for word in &mut words {
         // How byte-level and SentencePiece vocabularies write the space before a word.
         if let Some(bare) = word.strip_prefix(['Ġ', '▁']) {

@@ -45,6 +45,7 @@ async fn a_prompt_is_named() {
     let answer = post(&app, "/embed", &json!({"inputs": "a", "prompt_name": "poem"})).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(answer.json()["error_type"], "Validation");
+    assert!(!answer.text.contains('/'), "a path of the server is told: {}", answer.text);
 }
 
 #[tokio::test]
@@ -112,6 +113,23 @@ async fn tokens_of_a_text_can_be_seen_and_sent_back() {
     let body = json!({"inputs": TEXTS[0], "add_special_tokens": false});
     let without = post(&app, "/tokenize", &body).await.ok();
     assert_eq!(without[0].as_array().unwrap().len(), tokens.len() - 2);
+}
+
+#[tokio::test]
+async fn tokens_are_those_of_the_side_that_is_asked_for() {
+    let app = served("router");
+    for side in ["query", "document"] {
+        let body = json!({"inputs": TEXTS[0], "prompt_name": side});
+        let tokens = post(&app, "/tokenize", &body).await.ok();
+        let tokens = tokens[0].as_array().unwrap();
+        assert!(tokens.iter().all(|token| token["text"] != ""), "{side}: {tokens:?}");
+        let prompt = Prompt::Named(side.to_owned());
+        let side = if side == "query" { Side::Query } else { Side::Document };
+        let options = EncodeOptions { prompt, side: Some(side), ..EncodeOptions::default() };
+        let expected = model("router").tokenize(&[TEXTS[0]], &options).unwrap();
+        let ids: Vec<u64> = tokens.iter().map(|token| token["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids, expected.ids.iter().map(|&id| u64::from(id)).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test]
