@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use hpd_encoder::{Arithmetic, Model, OpenOptions, Side};
+use hpd_encoder::{Arithmetic, FoundModel, Model, ModelChoice, Side};
 use hpd_eval::tasks::{self, Task};
 use hpd_files::records::{Format, RecordOptions};
 use hpd_files::{Error, Progress};
 
-use crate::models::FoundModel;
+use crate::models::lookup;
 #[cfg(feature = "serve")]
 use crate::serve;
 #[cfg(feature = "distill")]
@@ -132,16 +132,20 @@ pub(crate) struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// The model that is meant, fetched from the hub if it has to be.
-    pub(crate) fn find(&self, progress: &dyn Progress) -> hpd_files::Result<FoundModel> {
-        FoundModel::find(self.model.as_deref(), self.revision.as_deref(), progress)
+    /// The model that is meant, fetched from the hub if it has to be, and opened; where queries and documents have a model
+    /// each, that of `side`.
+    pub(crate) fn open(
+        &self,
+        side: Option<Side>,
+        progress: &dyn Progress,
+    ) -> hpd_files::Result<(FoundModel, Model)> {
+        lookup().open(&self.choice(), side, progress)
     }
 
-    /// The same, opened; where queries and documents have a model each, that of `side`.
-    pub(crate) fn open(&self, found: &FoundModel, side: Option<Side>) -> hpd_files::Result<Model> {
-        let &Self { max_seq_length, arithmetic, .. } = self;
-        let options = OpenOptions { max_seq_length, arithmetic, side };
-        Model::open_with(&found.folder, &options)
+    /// The same for the libraries.
+    pub(crate) fn choice(&self) -> ModelChoice {
+        let Self { model, revision, max_seq_length, arithmetic } = self.clone();
+        ModelChoice { model, revision, max_seq_length, arithmetic }
     }
 }
 

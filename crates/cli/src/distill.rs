@@ -12,7 +12,7 @@ use hpd_encoder::{Arithmetic, OpenOptions};
 use hpd_files::{Error, Progress, Result};
 
 use crate::Answer;
-use crate::models::FoundModel;
+use crate::models::lookup;
 use crate::terminal::Terminal;
 
 /// What `hpd distill` takes.
@@ -203,7 +203,7 @@ impl Arguments {
     }
 
     fn model_folder(&self, name: &str, terminal: &Terminal) -> Result<PathBuf> {
-        Ok(FoundModel::named(name, self.revision.as_deref(), terminal)?.folder)
+        Ok(lookup().find(Some(name), self.revision.as_deref(), terminal)?.folder)
     }
 
     fn start(&self, terminal: &Terminal) -> Result<StudentStart> {

@@ -119,7 +119,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
     let sources: Vec<Source> = arguments.input.iter().cloned().map(Source::from).collect();
     let records = Records::open_all(&sources, &arguments.records.options())?;
     let prompt = arguments.prompt.prompt();
-    let model = arguments.model.open(&arguments.model.find(terminal)?, prompt.side())?;
+    let (_, model) = arguments.model.open(prompt.side(), terminal)?;
     let options = EncodeOptions {
         prompt,
         normalize: arguments.normalize,

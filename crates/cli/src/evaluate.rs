@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hpd_encoder::{Arithmetic, Model, OpenOptions};
+use hpd_encoder::{Arithmetic, FoundModel, Model, OpenOptions};
 use hpd_eval::evaluation::{self, Variant, WordRankings, evaluate, fit_pca};
 use hpd_eval::page::{self, Page, Run};
 use hpd_eval::pca::Center;
@@ -19,7 +19,7 @@ use hpd_index::Fusion;
 use crate::Answer;
 use crate::arguments::SetArguments;
 use crate::inspect::size_of_folder;
-use crate::models::FoundModel;
+use crate::models::lookup;
 use crate::terminal::Terminal;
 
 /// Texts that speed is measured on.
@@ -146,9 +146,9 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
 }
 
 fn find_models(arguments: &Arguments, terminal: &Terminal) -> Result<Vec<FoundModel>> {
-    let named = |name: &String| FoundModel::named(name, arguments.revision.as_deref(), terminal);
+    let named = |name: &String| lookup().find(Some(name), arguments.revision.as_deref(), terminal);
     match &arguments.models[..] {
-        [] => FoundModel::find(None, None, terminal).map(|found| vec![found]),
+        [] => lookup().find(None, None, terminal).map(|found| vec![found]),
         names => names.iter().map(named).collect(),
     }
 }

@@ -8,12 +8,14 @@ use hpd_files::records::{Record, RecordOptions, Records, Source};
 use hpd_files::vectors::DocumentWriter;
 use hpd_files::{Error, Progress, Result};
 use hpd_index::{Compacted, Document, Durability, Filter, Indexed, Store, index_documents};
+use hpd_texts::{Prompts, StoreEncoder};
 use serde::Serialize;
 
 use crate::Answer;
 use crate::arguments::{ModelArguments, RecordArguments};
 use crate::inspect::in_megabytes;
-use crate::store_encoder::{StoreArguments, StoreEncoder};
+use crate::models::lookup;
+use crate::store_arguments::StoreArguments;
 use crate::terminal::Terminal;
 
 /// What `hpd index` takes.
@@ -231,7 +233,7 @@ fn create(arguments: &CreateArguments, terminal: &Terminal) -> Result<Answer> {
     let records = open_records(&arguments.input, &arguments.filling)?;
     let encoder = arguments.prompts.encoder(&arguments.model, terminal)?;
     let mut store = Store::create_or_continue(&arguments.store, encoder.settings())?;
-    fill(&mut store, encoder, records, &arguments.filling, terminal)?;
+    fill(&mut store, &encoder, records, &arguments.filling, terminal)?;
     store.set_complete()?;
     Ok(Answer::Yes)
 }
@@ -240,16 +242,17 @@ impl PromptArguments {
     /// The model for vectors of a kind that no store has yet.
     fn encoder(&self, model: &ModelArguments, terminal: &Terminal) -> Result<StoreEncoder> {
         let Self { query_prompt, document_prompt } = self;
-        StoreEncoder::for_new_store(model, query_prompt.clone(), document_prompt.clone(), terminal)
+        let prompts = Prompts { query: query_prompt.clone(), document: document_prompt.clone() };
+        StoreEncoder::for_new_store(&lookup(), &model.choice(), prompts, terminal)
     }
 }
 
 fn add(arguments: &AddArguments, terminal: &Terminal) -> Result<Answer> {
     let mut store = Store::open(&arguments.store.store)?;
     let records = open_records(&arguments.input, &arguments.filling)?;
-    let encoder = StoreEncoder::for_store(&store, &arguments.store, Side::Document, terminal)?;
+    let encoder = arguments.store.encoder(&store, Side::Document, terminal)?;
     store.remember_model(&encoder.settings().model)?;
-    fill(&mut store, encoder, records, &arguments.filling, terminal)?;
+    fill(&mut store, &encoder, records, &arguments.filling, terminal)?;
     Ok(Answer::Yes)
 }
 
@@ -260,7 +263,7 @@ fn open_records(input: &[PathBuf], filling: &FillingArguments) -> Result<Records
 
 fn fill(
     store: &mut Store,
-    mut encoder: StoreEncoder,
+    encoder: &StoreEncoder,
     mut records: Records,
     filling: &FillingArguments,
     terminal: &Terminal,
@@ -274,10 +277,15 @@ fn fill(
         .by_ref()
         .filter(|record| !record.as_ref().is_ok_and(is_nothing))
         .map(|record| record.map(Document::from));
-    let indexed =
-        index_documents(store, documents, |texts| encoder.encode_documents(texts), terminal)?;
+    let mut truncated = 0;
+    let encode = |texts: &[&str]| {
+        let encoded = encoder.encode_documents(texts)?;
+        truncated += encoded.truncated;
+        Ok(encoded.rows)
+    };
+    let indexed = index_documents(store, documents, encode, terminal)?;
     terminal.finish();
-    let (truncated, skipped_bad) = (encoder.truncated(), records.bad());
+    let skipped_bad = records.bad();
     Report { indexed, truncated, skipped_bad, documents: store.len()? }.print(terminal)
 }
 
@@ -383,10 +391,11 @@ fn export(arguments: &ExportArguments, terminal: &Terminal) -> Result<Answer> {
 fn re_embed(arguments: &ReEmbedArguments, terminal: &Terminal) -> Result<Answer> {
     let mut store = Store::open(&arguments.store)?;
     store.set_durability(arguments.durability.durability)?;
-    let mut encoder = arguments.prompts.encoder(&arguments.model, terminal)?;
+    let encoder = arguments.prompts.encoder(&arguments.model, terminal)?;
     let settings = encoder.settings().clone();
     terminal.stage("embedding anew", Some(store.len()?));
-    let embedded = store.re_embed(&settings, |texts| encoder.encode_documents(texts), terminal)?;
+    let encode = |texts: &[&str]| Ok(encoder.encode_documents(texts)?.rows);
+    let embedded = store.re_embed(&settings, encode, terminal)?;
     terminal.finish();
     terminal.print(&if terminal.json {
         serde_json::json!({"embedded": embedded, "documents": store.len()?}).to_string()

@@ -23,7 +23,7 @@ mod search;
 #[cfg(feature = "serve")]
 mod serve;
 mod similar;
-mod store_encoder;
+mod store_arguments;
 mod terminal;
 
 use std::process::ExitCode;

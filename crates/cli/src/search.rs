@@ -9,6 +9,7 @@ use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Result, interrupt};
 use hpd_index::{DEFAULT_LIMIT, Exactness, Filter, Hit, Search, Store};
 use hpd_remote::{Address, Collection};
+use hpd_texts::StoreEncoder;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
@@ -16,7 +17,8 @@ use unicode_width::UnicodeWidthStr;
 use crate::Answer;
 use crate::arguments::RecordArguments;
 use crate::columns::{cut, one_line, padded, terminal_width};
-use crate::store_encoder::{StoreArguments, StoreEncoder};
+use crate::models::lookup;
+use crate::store_arguments::StoreArguments;
 use crate::terminal::Terminal;
 
 /// Queries answered in one pass over the vectors.
@@ -104,7 +106,8 @@ struct JsonHit<'a> {
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     let filter = arguments.filter.as_deref().map(str::parse::<Filter>).transpose()?;
     let mut place = Place::open(arguments)?;
-    let mut encoder = place.encoder(&arguments.store, terminal)?;
+    let encoder = place.encoder(&arguments.store, terminal)?;
+    let mut truncated = 0;
     let mut answer = Answer::No;
     let mut queries = queries(arguments)?;
     loop {
@@ -113,7 +116,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
             break;
         }
         let texts: Vec<&str> = batch.iter().map(|query| query.text.as_str()).collect();
-        let vectors = encoder.encode_queries(&texts)?;
+        let encoded = encoder.encode_queries(&texts)?;
+        truncated += encoded.truncated;
         let search = Search {
             limit: arguments.limit,
             filter: filter.as_ref(),
@@ -122,7 +126,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
             exactness: arguments.exactness,
             ..Search::default()
         };
-        for (query, hits) in batch.iter().zip(place.search(&vectors, &search)?) {
+        for (query, hits) in batch.iter().zip(place.search(&encoded.rows, &search)?) {
             if !hits.is_empty() {
                 answer = Answer::Yes;
             }
@@ -130,8 +134,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
         }
         interrupt::check("the queries printed so far are answered")?;
     }
-    if encoder.truncated() > 0 {
-        let truncated = encoder.truncated();
+    if truncated > 0 {
         terminal.say(&format!(
             "{truncated} queries were longer than the model takes and lost their end"
         ));
@@ -167,11 +170,12 @@ impl Place {
 
     fn encoder(&self, arguments: &StoreArguments, terminal: &Terminal) -> Result<StoreEncoder> {
         match self {
-            Self::Store(store) => StoreEncoder::for_store(store, arguments, Side::Query, terminal),
+            Self::Store(store) => arguments.encoder(store, Side::Query, terminal),
             Self::Remote(collection, address) => {
                 let (settings, place) = (collection.settings(), format!("`{address}`"));
                 let check = |used: &_| settings.check_space(used, &place);
-                StoreEncoder::for_settings(settings, arguments, Side::Query, check, terminal)
+                let (lookup, choice) = (lookup(), arguments.choice());
+                StoreEncoder::for_settings(&lookup, settings, &choice, Side::Query, check, terminal)
             }
         }
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::Answer;
 use crate::arguments::ModelArguments;
-use crate::store_encoder::{StoreArguments, StoreEncoder};
+use crate::store_arguments::StoreArguments;
 use crate::terminal::Terminal;
 
 /// What `hpd serve` takes.
@@ -139,8 +139,7 @@ struct Opened {
 impl Opened {
     fn by(arguments: &Arguments, terminal: &Terminal) -> Result<Self> {
         let Some(folder) = &arguments.store else {
-            let found = arguments.model.find(terminal)?;
-            let model = arguments.model.open(&found, None)?;
+            let (found, model) = arguments.model.open(None, terminal)?;
             return Ok(Self { model, name: short_name(&found.name), searched: None });
         };
         if arguments.model.max_seq_length.is_some() {
@@ -149,8 +148,7 @@ impl Opened {
         }
         let store = Store::open_read_only(folder)?;
         let model = StoreArguments::for_store(folder.clone(), &arguments.model);
-        let (model, settings) =
-            StoreEncoder::for_store(&store, &model, Side::Query, terminal)?.into_parts();
+        let (model, settings) = model.encoder(&store, Side::Query, terminal)?.into_parts();
         let name = short_name(&settings.model.name);
         let searched = Some(searched(folder, settings)?);
         Ok(Self { model, name, searched })

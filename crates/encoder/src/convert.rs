@@ -106,7 +106,7 @@ pub(crate) struct Source {
     pub(crate) space: Option<String>,
     pub(crate) about: Map<String, Value>,
     pub(crate) readme: String,
-    dropped: Vec<String>,
+    pub(crate) dropped: Vec<String>,
 }
 
 impl Source {
@@ -140,12 +140,20 @@ impl Source {
 
     /// Writes the files into an empty folder that is there; tells the identity and which tensors were left out.
     pub(crate) fn write_into(
-        self,
+        mut self,
         root: &Path,
         storage: Storage,
     ) -> Result<(Identity, Vec<String>)> {
-        let Self { folder, tensors, head, space, about, readme, dropped } = self;
-        let model = ModelFolder {
+        let dropped = std::mem::take(&mut self.dropped);
+        let note = if storage == Storage::Int8 { INT8_NOTE } else { "" };
+        let model = self.into_model(note)?;
+        Ok((model.write_into(root, storage)?, dropped))
+    }
+
+    /// What is to be written, with a note in its card.
+    pub(crate) fn into_model(self, note: &str) -> Result<ModelFolder> {
+        let Self { folder, tensors, head, space, about, readme, .. } = self;
+        Ok(ModelFolder {
             encoder: encoder(&folder)?,
             tensors,
             head,
@@ -154,9 +162,8 @@ impl Source {
             tokenizer_from: folder.transformer.clone(),
             space,
             about,
-            readme: noted(readme, storage),
-        };
-        Ok((model.write_into(root, storage)?, dropped))
+            readme: noted(&readme, note),
+        })
     }
 }
 
@@ -299,14 +306,11 @@ fn read_dense(dense: &DenseModule) -> Result<Dense> {
     Ok(Dense { in_features, out_features, weight, bias, activation })
 }
 
-/// What a card has to say besides, where other programs cannot open the folder. A note of an earlier storage goes.
-fn noted(readme: String, storage: Storage) -> String {
+/// The card with what it has to say where not every program can open the folder. The note of an earlier storage goes.
+fn noted(readme: &str, note: &str) -> String {
     let readme = readme.replace(INT8_NOTE, "");
-    match (storage, readme.find("## Usage")) {
-        (Storage::Float32, _) => readme,
-        (Storage::Int8, Some(at)) => format!("{}{INT8_NOTE}{}", &readme[..at], &readme[at..]),
-        (Storage::Int8, None) => readme + INT8_NOTE,
-    }
+    let (front, usage) = readme.split_at(readme.find("## Usage").unwrap_or(readme.len()));
+    format!("{front}{note}{usage}")
 }
 
 /// The card goes along as it is; it tells licence and origin.
@@ -326,12 +330,12 @@ mod tests {
 
     #[test]
     fn a_card_says_of_8_bits_that_they_are_for_hpd_alone_and_forgets_it_with_them() {
-        let card = "# A model\n\n## Usage\n\nEverywhere.\n".to_owned();
-        let in_8_bits = noted(card.clone(), Storage::Int8);
+        let card = "# A model\n\n## Usage\n\nEverywhere.\n";
+        let in_8_bits = noted(card, INT8_NOTE);
         assert!(in_8_bits.find("`hpd` alone") < in_8_bits.find("## Usage"), "{in_8_bits}");
-        assert_eq!(noted(in_8_bits.clone(), Storage::Int8), in_8_bits);
-        assert_eq!(noted(in_8_bits, Storage::Float32), card);
-        assert!(noted("no card".to_owned(), Storage::Int8).contains("`hpd` alone"));
+        assert_eq!(noted(&in_8_bits, INT8_NOTE), in_8_bits);
+        assert_eq!(noted(&in_8_bits, ""), card);
+        assert!(noted("no card", INT8_NOTE).contains("`hpd` alone"));
     }
 
     #[test]

@@ -27,6 +27,8 @@ mod lookup;
 mod mean;
 mod model;
 mod modules;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 mod other_route;
 pub mod pair;
 mod precision;
@@ -51,7 +53,7 @@ pub use config::{Activation, EncoderConfig, ModelType};
 pub use embeddings::Embeddings;
 pub use folder::{DenseActivation, DenseModule, Folder, HeadModule, Pooling, PoolingMode};
 pub use identity::Identity;
-pub use lookup::Lookup;
+pub use lookup::{FoundModel, Lookup, ModelChoice};
 pub use model::{EncodeOptions, Model, OpenOptions};
 pub use modules::Side;
 pub use precision::{Precision, Quantizer, Ranges};

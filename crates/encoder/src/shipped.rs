@@ -65,11 +65,15 @@ impl ShippedModels {
         Self::from_variables(|name| env::var_os(name), program.as_deref())
     }
 
-    /// Reads variables from `get`, empty ones counting as not set; `program` is the real path of the running one.
-    pub fn from_variables(get: impl Fn(&str) -> Option<OsString>, program: Option<&Path>) -> Self {
+    /// Reads variables from `get`, empty ones counting as not set; around each of `programs`, files that belong to the
+    /// running one, is looked for models.
+    pub fn from_variables<'a>(
+        get: impl Fn(&str) -> Option<OsString>,
+        programs: impl IntoIterator<Item = &'a Path>,
+    ) -> Self {
         let get = |name: &str| get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let data = places::user_data(get);
-        let usual = program.into_iter().flat_map(places::around).chain(data.clone());
+        let usual = programs.into_iter().flat_map(places::around).chain(data.clone());
         Self {
             named: get("HPD_MODELS"),
             usual: usual.map(|folder| folder.join("models")).collect(),

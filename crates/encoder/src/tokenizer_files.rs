@@ -46,6 +46,26 @@ pub(crate) fn copy_for_static(
     copy_cutting(source, target, truncation, max_tokens)
 }
 
+/// Lets a copied `tokenizer.json` do alone what a folder has done in front of it or leaves undone: texts are put in lower case
+/// if `lower_case`, and get no special tokens unless `frame`.
+///
+/// # Errors
+/// When the file is missing or damaged, or cannot be written.
+#[cfg(feature = "onnx")]
+pub(crate) fn let_stand_alone(folder: &Path, lower_case: bool, frame: bool) -> Result<()> {
+    let mut tokenizer = read_object(folder, "tokenizer.json")?.unwrap_or_default();
+    if lower_case {
+        let own = tokenizer.get("normalizer").filter(|own| !own.is_null()).cloned();
+        let both: Vec<Value> = [json!({ "type": "Lowercase" })].into_iter().chain(own).collect();
+        let sequence = json!({ "type": "Sequence", "normalizers": both });
+        tokenizer.insert("normalizer".to_owned(), sequence);
+    }
+    if !frame {
+        tokenizer.insert("post_processor".to_owned(), Value::Null);
+    }
+    write_object(folder, "tokenizer.json", &tokenizer)
+}
+
 fn copy_cutting(
     source: &Path,
     target: &Path,

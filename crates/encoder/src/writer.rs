@@ -170,7 +170,7 @@ impl ModelFolder {
         let mut modules = self.encoder.write(root, &self.tokenizer_from)?;
         let place = root.join(self.encoder.place());
         write_tensors(&place, storage.file(), &tensors)?;
-        let identity = self.identity(tensors);
+        let identity = self.identity_of(tensors);
         write_json(
             root,
             "config_sentence_transformers.json",
@@ -184,7 +184,7 @@ impl ModelFolder {
     }
 
     /// Refuses what could be written but not be read back; gives the width of the vectors.
-    fn check(&self) -> Result<usize> {
+    pub(crate) fn check(&self) -> Result<usize> {
         let mut output = match &self.encoder {
             Encoder::Transformer(modules) => modules.hidden()? * modules.pooling.modes.len(),
             Encoder::Static { .. } => self.table_width()?,
@@ -223,6 +223,12 @@ impl ModelFolder {
         }
     }
 
+    /// How many numbers the tensors of the head have.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn head_numbers(&self) -> usize {
+        self.dense().flat_map(Dense::tensors).map(|tensor| tensor.data.len()).sum()
+    }
+
     fn dense(&self) -> impl Iterator<Item = &Dense> {
         self.head.iter().filter_map(|module| match module {
             Module::Dense(dense) => Some(dense),
@@ -230,8 +236,14 @@ impl ModelFolder {
         })
     }
 
+    /// That of the folder in f32.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity_of(Storage::Float32.stored(&self.tensors))
+    }
+
     /// As [`Identity::of_tensors`] would tell it from the written folder.
-    fn identity(&self, tensors: Vec<StoredTensor<'_>>) -> Identity {
+    fn identity_of(&self, tensors: Vec<StoredTensor<'_>>) -> Identity {
         let head: Vec<_> = self.dense().flat_map(Dense::tensors).collect();
         let all = tensors.into_iter().chain(head.iter().map(StoredTensor::from));
         let weights = tensor::fingerprint(all).to_string();
@@ -307,7 +319,7 @@ impl TransformerModules {
 
     /// The config as given, but for the type of the numbers: they are written as f32, and transformers would
     /// otherwise round them to what the source had.
-    fn config(&self) -> Value {
+    pub(crate) fn config(&self) -> Value {
         let mut config = self.config.clone();
         config.remove("dtype");
         config.insert("torch_dtype".to_owned(), "float32".into());

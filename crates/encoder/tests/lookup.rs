@@ -14,7 +14,7 @@ use hpd_files::{Result, Silent};
 fn lookup(place: Option<&Path>) -> Lookup {
     let get = |name: &str| (name == "HPD_MODELS").then(|| place.map(Into::into)).flatten();
     let hub = HubSettings { cache: "/nowhere".into(), offline: true, ..HubSettings::default() };
-    Lookup { shipped: ShippedModels::from_variables(get, None), hub }
+    Lookup { shipped: ShippedModels::from_variables(get, None), hub, ..Lookup::default() }
 }
 
 fn resolve(argument: &str, revision: Option<&str>) -> Result<PathBuf> {

@@ -23,3 +23,8 @@ pub fn requested() -> bool {
 pub fn check(kept: &str) -> Result<()> {
     if requested() { Err(Error::interrupted(kept)) } else { Ok(()) }
 }
+
+/// Takes the request back, once all that was to stop has stopped: for programs that go on after Ctrl-C.
+pub fn withdraw() {
+    REQUESTED.store(false, Ordering::SeqCst);
+}

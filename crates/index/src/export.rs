@@ -1,12 +1,30 @@
-//! All documents of a store with their vectors, for other programs.
+//! The documents of a store as they were added: one of them, or all with their vectors, for other programs.
 
 use hpd_files::{Result, interrupt};
-use rusqlite::Row;
+use rusqlite::{OptionalExtension, Row};
 
 use crate::explain::{damaged, explain};
 use crate::{Document, Store, checksum, schema};
 
+/// What a document is read from.
+const COLUMNS: &str =
+    "SELECT id, text, fields, vector, documents.checksum, metadata.checksum, vectors.checksum
+     FROM documents JOIN metadata USING (row) JOIN vectors USING (row)";
+
 impl Store {
+    /// The document of this id with its vector, `None` when there is none.
+    ///
+    /// # Errors
+    /// When the database cannot be read or is damaged.
+    pub fn get(&self, id: &str) -> Result<Option<(Document, Vec<f32>)>> {
+        let mut find = self
+            .connection
+            .prepare_cached(&format!("{COLUMNS} WHERE id = ?1"))
+            .map_err(|e| explain("read", &self.folder, e))?;
+        let found = find.query_row([id], |row| Ok(self.whole(row))).optional();
+        found.map_err(|e| explain("read", &self.folder, e))?.transpose()
+    }
+
     /// Hands over every document with its vector, in the order of insertion, as they are at this moment.
     ///
     /// # Errors
@@ -20,12 +38,8 @@ impl Store {
         if schema::identity(&snapshot).map_err(fail)? != self.identity() {
             return Err(self.not_as_opened());
         }
-        let mut statement = snapshot
-            .prepare_cached(
-                "SELECT id, text, fields, vector, documents.checksum, metadata.checksum, vectors.checksum
-                 FROM documents JOIN metadata USING (row) JOIN vectors USING (row) ORDER BY row",
-            )
-            .map_err(fail)?;
+        let mut statement =
+            snapshot.prepare_cached(&format!("{COLUMNS} ORDER BY row")).map_err(fail)?;
         let mut rows = statement.query([]).map_err(fail)?;
         while let Some(row) = rows.next().map_err(fail)? {
             let (document, vector) = self.whole(row)?;

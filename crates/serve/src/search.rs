@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use hpd_encoder::{EncodeOptions, Prompt, Side};
 use hpd_index::{DEFAULT_LIMIT, Filter, Hit};
+use hpd_texts::query_options;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -94,9 +94,7 @@ pub(crate) async fn search(
     }
     let mut asked = asked(request.limit, request.min_score, request.exactness, request.filter)?;
     asked.words = request.hybrid.then(|| queries.clone());
-    let prompt = searched.settings().query_prompt.clone().map_or(Prompt::Query, Prompt::Text);
-    let side = Some(Side::Query);
-    let options = EncodeOptions { prompt, side, normalize: true, ..EncodeOptions::default() };
+    let options = query_options(searched.settings());
     let Embedded { rows, .. } =
         service.embed(Inputs::Texts(queries.clone()), &options, Some(true)).await?;
     let mut found = searched.search(rows, asked).await?;

@@ -1,14 +1,14 @@
 //! The store that is searched, opened once for each thread that does.
 //!
-//! An opened store serves one search at a time, so a few are kept open and lent out. Each search sees the documents that are there when
-//! it begins, also those that another process has added since the server was started.
+//! Each search sees the documents that are there when it begins, also those that another process has added since the server was
+//! started.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
 use hpd_files::vectors::Matrix;
 use hpd_files::{ErrorKind, Result};
-use hpd_index::{Hit, Search, Store, StoreSettings};
+use hpd_index::{Hit, Readers, Search, Store, StoreSettings};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -22,10 +22,8 @@ pub struct Searched {
 }
 
 struct Shared {
-    folder: PathBuf,
+    readers: Readers,
     settings: StoreSettings,
-    /// Stores nobody uses at the moment.
-    idle: Mutex<Vec<Store>>,
     /// As many as may be used at once.
     places: Semaphore,
 }
@@ -37,13 +35,8 @@ impl Searched {
     /// # Errors
     /// When it is not there, not a store, damaged, or of a later format.
     pub fn open(folder: &Path, settings: StoreSettings, searches: usize) -> Result<Self> {
-        let store = Store::open_read_only(folder)?;
-        let shared = Shared {
-            folder: folder.to_owned(),
-            settings,
-            idle: Mutex::new(vec![store]),
-            places: Semaphore::new(searches),
-        };
+        let shared =
+            Shared { readers: Readers::open(folder)?, settings, places: Semaphore::new(searches) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -55,7 +48,8 @@ impl Searched {
     /// For `/info`.
     pub(crate) async fn describe(&self) -> Result<Value, Failure> {
         let documents = self.with_store(Store::len).await?;
-        let name = self.shared.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        let folder = self.shared.readers.folder();
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(json!({"name": name, "documents": documents, "model_id": self.settings().model.name}))
     }
 
@@ -95,29 +89,14 @@ impl Searched {
 }
 
 impl Shared {
-    /// Gives `work` a store of its own. One it has failed on is not used again.
     fn lend<T>(&self, work: impl FnOnce(&Store) -> Result<T>) -> Result<T, Failure> {
-        let idle = self.idle().pop();
-        let store = match idle {
-            Some(store) => store,
-            None => Store::open_read_only(&self.folder)?,
-        };
-        match work(&store) {
-            Ok(answer) => {
-                self.idle().push(store);
-                Ok(answer)
-            }
-            Err(error) if error.kind() == ErrorKind::Mismatch => Err(Failure::new(
+        self.readers.with(work).map_err(|error| match error.kind() {
+            ErrorKind::Mismatch => Failure::new(
                 FailureKind::Unavailable,
                 format!("{error}; the server has to be started again"),
-            )),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Store>> {
-        // Stores are taken out while they are used, so those left are whole.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+            ),
+            _ => error.into(),
+        })
     }
 }
 

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hpd_encoder::{Arithmetic, Tokenizer};
+use hpd_encoder::{Arithmetic, FoundModel, Tokenizer};
 use hpd_eval::speed::{Settings, Texts, measure, table};
 use hpd_files::Result;
 
 use super::json;
 use crate::Answer;
 use crate::arguments::RecordArguments;
-use crate::models::FoundModel;
+use crate::models::lookup;
 use crate::terminal::Terminal;
 
 const AFTER_HELP: &str = "\
@@ -71,7 +71,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, threads: &[usize], terminal: &Terminal) -> Result<Answer> {
     let Arguments { model, revision, max_seq_length, .. } = arguments;
     let FoundModel { name, folder } =
-        FoundModel::find(model.as_deref(), revision.as_deref(), terminal)?;
+        lookup().find(model.as_deref(), revision.as_deref(), terminal)?;
     let texts = match &arguments.texts {
         Some(path) => Texts::read(path, &arguments.records.options(), arguments.limit)?,
         None => Texts::make(&Tokenizer::open(&folder, *max_seq_length)?, arguments.tokens)?,

@@ -13,7 +13,7 @@ use hpd_files::{Error, Progress, Result, atomic};
 
 use super::json;
 use crate::Answer;
-use crate::models::FoundModel;
+use crate::models::lookup;
 use crate::terminal::Terminal;
 
 /// Queries that are encoded one at a time to see how long one takes.
@@ -159,7 +159,7 @@ fn of_models(arguments: &Arguments, settings: &Settings, terminal: &Terminal) ->
     let mut models = Vec::new();
     for (role, name) in [("teacher", &arguments.teacher), ("student", &arguments.student)] {
         if let Some(name) = name {
-            let FoundModel { folder, .. } = FoundModel::named(name, None, terminal)?;
+            let folder = lookup().find(Some(name), None, terminal)?.folder;
             models.push((role, Model::open_with(&folder, &OpenOptions::default())?));
         }
     }
