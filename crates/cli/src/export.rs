@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::Answer;
 use crate::inspect;
-use crate::models::FoundModel;
+use crate::models::lookup;
 use crate::terminal::Terminal;
 
 /// What `hpd export` takes.
@@ -30,10 +30,15 @@ pub(crate) struct Arguments {
     /// Store the weights in 8 bits: a quarter of the size, for hpd alone
     #[arg(long)]
     int8: bool,
+    /// Write the model as ONNX, with its head inside: for browsers, phones and servers that run nothing else
+    #[cfg(feature = "onnx")]
+    #[arg(long, conflicts_with_all = ["int8", "average", "documents"])]
+    onnx: bool,
     /// Project the model, a teacher, as this run projected it, into the space of the run's students: documents may
     /// then be embedded by the teacher and queries by a student
     #[cfg(feature = "distill")]
     #[arg(long, value_name = "STUDENT.run", conflicts_with = "int8")]
+    #[cfg_attr(feature = "onnx", arg(conflicts_with = "onnx"))]
     project: Option<PathBuf>,
     /// Take the mean of its weights and those of these models, which began as the same and went on over other text or
     /// in another order: mostly better than each of them, and no larger
@@ -51,7 +56,9 @@ const AFTER_HELP: &str = "\
 Writes the model as one folder that hpd, sentence-transformers and text-embeddings-inference open
 alike. No code of a pytorch_model.bin is run: only its tensors are read. With --int8 only hpd opens
 the folder; its vectors are near the model's own and in the same space. Export it again without
---int8 and it is for everyone.
+--int8 and it is for everyone. With --onnx the folder has onnx/model.onnx and the tokenizer's files,
+laid out as transformers.js, fastembed and text-embeddings-inference look for them; its output
+sentence_embedding is the vector.
 
 Examples:
   hpd export Xuandong/HPD-MiniLM-F128 --output hpd-minilm
@@ -59,13 +66,14 @@ Examples:
   hpd export student --int8 --output student-int8
   hpd export student-int8 --output student-again
   hpd export --output for-python
+  hpd export student --onnx --output student-onnx
   hpd export teacher --project student.run --output teacher-128
   hpd export student --documents teacher-128 --output pair
   hpd export student --average student-again student-of-another-seed --output mean";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
     let Arguments { model, revision, .. } = arguments;
-    let source = FoundModel::find(model.as_deref(), revision.as_deref(), terminal)?.folder;
+    let source = lookup().find(model.as_deref(), revision.as_deref(), terminal)?.folder;
     let conversion = arguments.write(&source, terminal)?;
     let bytes = inspect::size_of_folder(&arguments.output)?;
     terminal.print(&if terminal.json {
@@ -82,16 +90,19 @@ impl Arguments {
         if let Some(run) = &self.project {
             return hpd_distill::projected::export(source, run, &self.output, self.overwrite);
         }
+        #[cfg(feature = "onnx")]
+        if self.onnx {
+            return hpd_encoder::onnx::export(source, &self.output, self.overwrite);
+        }
         if !self.average.is_empty() {
             let others = self.average.iter();
-            let others =
-                others.map(|name| Ok(FoundModel::find(Some(name), None, terminal)?.folder));
+            let others = others.map(|name| Ok(lookup().find(Some(name), None, terminal)?.folder));
             let others = others.collect::<Result<Vec<_>>>()?;
             let sources = [&[source.to_owned()], others.as_slice()].concat();
             return average(&sources, &self.output, self.overwrite, self.int8);
         }
         if let Some(name) = &self.documents {
-            let documents = FoundModel::find(Some(name), None, terminal)?.folder;
+            let documents = lookup().find(Some(name), None, terminal)?.folder;
             return pair(source, &documents, &self.output, self.overwrite, self.int8);
         }
         let write = if self.int8 { quantize } else { convert };
