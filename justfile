@@ -7,7 +7,7 @@ default:
     @just --list --unsorted
 
 # All that must hold before anything lands, cheapest first
-check: fmt-check check-models deny lint gpu-check doc test-bundled test test-emulated quickstart-small test-remote
+check: fmt-check check-models deny lint gpu-check doc test-bundled test test-emulated quickstart-small test-python test-remote
 
 # Format the code
 fmt:
@@ -31,6 +31,7 @@ doc:
 # Licences, banned crates and sources of every dependency
 deny:
     cargo deny --locked check licenses bans sources
+    cargo deny --locked --manifest-path python/Cargo.toml check --config deny.toml licenses bans sources
 
 # Unit, integration and documentation tests, with cargo-nextest where it is installed
 test:
@@ -55,6 +56,11 @@ check-models:
 test-emulated:
     scripts/test-emulated.sh
 
+# The Python package: format, lints, types and tests, in an environment of its own; skipped where there is no Python for it. After
+# `test`, whose hpd some of them run
+test-python:
+    scripts/test-python.sh
+
 # `hpd push` and `hpd search` against servers of PostgreSQL and Milvus that come as wheels; skipped where they do not install. The
 # last, since it leaves an hpd without training in the target folder
 test-remote:
@@ -75,3 +81,7 @@ gpu-check:
 # The binary people download: man pages and completions beside it
 release:
     scripts/package.sh
+
+# The wheel people install, with the program and the models in it
+wheel:
+    scripts/package-python.sh
