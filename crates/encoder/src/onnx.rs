@@ -35,6 +35,9 @@ use crate::{Folder, Identity, tokenizer_files};
 /// Most bytes of tensors in a file: a protobuf ends at 2 GiB, and what is no tensor needs some room.
 const MOST_BYTES: usize = (1 << 31) - (1 << 20);
 
+/// The length limit of a static model that has none: fastembed takes no tokenizer without one.
+const ANY_LENGTH: usize = 1 << 20;
+
 /// Stands in the cards of these folders, in front of how to use the model.
 const NOTE: &str = "\
 > **As ONNX.** `onnx/model.onnx` takes `input_ids` and `attention_mask` (int64, `[batch, sequence]`, by `tokenizer.json`) and gives
@@ -109,7 +112,8 @@ fn write_beside(root: &Path, model: &ModelFolder, identity: &Identity, dim: usiz
             modules.config()
         }
         Encoder::Static { max_tokens } => {
-            tokenizer_files::copy_for_static(tokenizer, root, *max_tokens)?;
+            let max_tokens = max_tokens.or(Some(ANY_LENGTH));
+            tokenizer_files::copy_for_static(tokenizer, root, max_tokens)?;
             // Other programs would put special tokens around its texts.
             tokenizer_files::let_stand_alone(root, false, false)?;
             json!({ "model_type": "static-embedding", "hidden_size": dim })
