@@ -31,7 +31,8 @@ doc:
 # Licences, banned crates and sources of every dependency
 deny:
     cargo deny --locked check licenses bans sources
-    cargo deny --locked --manifest-path python/Cargo.toml check --config deny.toml licenses bans sources
+    cargo deny --locked --manifest-path python/Cargo.toml --config deny.toml check \
+        --allow license-not-encountered --allow license-exception-not-encountered licenses bans sources
 
 # Unit, integration and documentation tests, with cargo-nextest where it is installed
 test:
