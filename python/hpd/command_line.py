@@ -17,9 +17,13 @@ from hpd.errors import Error, FileError
 # Done, and the answer is no.
 _NO = 1
 
+# Verbs that answer in lines, a value in each.
+_LISTING = ("search", "similar", "dedupe")
+
 
 def run(verb: str, *arguments: str | os.PathLike[str], quiet: bool = False, **flags: Any) -> Any:
-    """Runs ``hpd VERB`` and gives what it answers in JSON: one value, a list where it answers in several lines, ``None`` where in none.
+    """Runs ``hpd VERB`` and gives what it answers in JSON: a list from ``search``, ``similar``, ``dedupe`` and ``inspect`` with
+    ``models=True``, else one value, or ``None`` from what answers nothing.
 
     ``hpd.run("distill", teacher="…", sentences=["a.txt", "b.txt"], output="student", epochs=2)`` is ``hpd distill --teacher …
     --sentences a.txt b.txt --output student --epochs 2``: words that are no flags come first, ``True`` is a flag alone, ``False``
@@ -43,8 +47,9 @@ def run(verb: str, *arguments: str | os.PathLike[str], quiet: bool = False, **fl
         listener.join()
     if process.returncode not in (0, _NO):
         raise Error(_failure(verb, process.returncode, said))
-    values = [json.loads(line) for line in _documents(answer)]
-    return values[0] if len(values) == 1 else values or None
+    if verb in _LISTING or flags.get("models") is True:
+        return [json.loads(line) for line in answer.splitlines()]
+    return json.loads(answer) if answer.strip() else None
 
 
 def program() -> Path:
@@ -99,12 +104,3 @@ def _failure(verb: str, code: int, said: list[str]) -> str:
     if start < 0:
         return f"`hpd {verb}` ended with status {code}\n{text.strip()}"
     return text[start + len("error: ") :].strip()
-
-
-def _documents(answer: str) -> list[str]:
-    """JSON values: one over several lines, or one a line."""
-    try:
-        json.loads(answer)
-    except ValueError:
-        return [line for line in answer.splitlines() if line.strip()]
-    return [answer]

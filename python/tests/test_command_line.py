@@ -1,6 +1,5 @@
 """The program from Python."""
 
-import json
 import os
 from pathlib import Path
 
@@ -32,13 +31,14 @@ def test_a_verb_answers(tmp_path: Path) -> None:
     assert hpd.run("inspect", fixture("bert_mean"))["dimensions"] == 36
 
 
-def test_several_lines_are_a_list_and_no_is_an_answer(tmp_path: Path) -> None:
+def test_hits_are_a_list_and_no_is_an_answer(tmp_path: Path) -> None:
     store = hpd.Store.create(tmp_path / "s", fixture("bert_mean"))
     found = hpd.run("search", "bread", store=store.path)
-    assert found is None
+    assert found == []
     store.add(["bread and butter", "a storm at sea"])
     found = hpd.run("search", "bread", store=store.path, limit=2, hybrid=True, min_score=None)
     assert [hit["rank"] for hit in found] == [1, 2]
+    assert len(hpd.run("search", "bread", store=store.path, limit=1)) == 1
     assert hpd.run("index verify", store=store.path) == {"documents": 2, "problems": []}
 
 
@@ -62,4 +62,3 @@ def test_words_are_typed_as_a_person_would() -> None:
     }
     typed = command_line._typed(flags)
     assert typed == ["--keep-layers", "0,1", "--resume", "--sentences", "a", "b", "--rate", "0.0001"]
-    assert command_line._documents(json.dumps({"a": 1}, indent=2)) == ['{\n  "a": 1\n}']

@@ -163,6 +163,37 @@ fn a_store_takes_a_model_and_its_twin_in_8_bits() {
 }
 
 #[test]
+fn a_model_becomes_onnx_from_floats_and_from_8_bits() {
+    let shop = with_int8();
+    for model in ["model", "int8"] {
+        let output = format!("{model}-onnx");
+        let words = ["--json", "export", &shop.name(model), "--onnx", "--output"];
+        let said = hpd(&[&words, [&*shop.name(&output)].as_slice()].concat()).stdout();
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        let inspected = inspect(&shop, model);
+        for (here, there) in
+            [("dim", "dimensions"), ("space", "space"), ("parameters", "parameters")]
+        {
+            assert_eq!(said[here], inspected[there], "{here}");
+        }
+        let file = |name: &str| fs::read(shop.path(&format!("{output}/{name}"))).expect(name);
+        let graph = file("onnx/model.onnx");
+        for name in ["input_ids", "attention_mask", "token_embeddings", "sentence_embedding"] {
+            assert!(graph.windows(name.len()).any(|bytes| bytes == name.as_bytes()), "{name}");
+        }
+        let card = String::from_utf8(file("README.md")).expect("UTF-8");
+        assert!(card.contains("onnx/model.onnx"), "{card}");
+        ["config.json", "hpd.json", "tokenizer.json", "tokenizer_config.json"].map(file);
+        assert!(!shop.path(&format!("{output}/modules.json")).exists());
+    }
+    let answer = hpd(&["inspect", &shop.name("model-onnx")]);
+    assert_refused(&answer, &["as ONNX alone", "hint: name the folder"]);
+    let words = ["export", &shop.name("model"), "--onnx", "--output", &shop.name("int8")];
+    assert_refused(&hpd(&words), &["int8", "is there already"]);
+    assert!(shop.path("int8/model.int8.safetensors").is_file());
+}
+
+#[test]
 fn json_tells_the_size() {
     let shop = Workshop::new();
     let arguments = ["--json", "export", &shop.name("model"), "--output", &shop.name("new")];

@@ -84,6 +84,7 @@ impl Folder {
             return Err(Error::input(format!("`{}` is not a model folder", path.display()))
                 .hint("name a folder that holds `config.json` and `model.safetensors`"));
         }
+        refuse_onnx_alone(path)?;
         let modules = Modules::open(path, side)?;
         let transformer = path.join(&modules.transformer);
         let input = Input::open(&transformer, &modules)?;
@@ -153,6 +154,21 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// What `hpd export --onnx` writes, and what others publish for other programs: there are no weights to compute with.
+fn refuse_onnx_alone(path: &Path) -> Result<()> {
+    let has = |name: &str| path.join(name).is_file();
+    let others =
+        [MODULES, "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
+    if !has("onnx/model.onnx") || others.into_iter().any(has) {
+        return Ok(());
+    }
+    Err(Error::model(format!(
+        "`{}` holds a model as ONNX alone, which hpd writes and does not run",
+        path.display()
+    ))
+    .hint("name the folder that it was made from"))
 }
 
 /// What the first module says.
