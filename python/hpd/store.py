@@ -131,7 +131,7 @@ class Store:
         *,
         show_progress_bar: bool = False,
     ) -> Added:
-        """Adds documents: mappings with ``text`` and, if it has a name, ``id``, whose other items are the metadata; texts alone;
+        """Adds documents: mappings with ``text`` and, if it has a name, ``id`` or ``_id``, whose other items are the metadata; texts alone;
         or ``Document``.
 
         One whose id is there replaces that one, and one without an id is named by its contents, so that adding it again changes
@@ -352,7 +352,8 @@ def _parts(i: int, document: str | Mapping[str, Any] | Document) -> tuple[str | 
         id, text, metadata = document.id, document.text, document.metadata
     elif isinstance(document, Mapping):
         metadata = dict(document)
-        id = metadata.pop("id", None)
+        # As `hpd index` has it.
+        id = metadata.pop("id" if "id" in metadata else "_id", None)
         if "text" not in metadata:
             raise InputError(f"document {i} has no `text`, but {', '.join(map(repr, document)) or 'nothing'}")
         text = metadata.pop("text")

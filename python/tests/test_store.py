@@ -87,6 +87,9 @@ def test_adding_again_says_what_became_of_it(store: hpd.Store) -> None:
     assert store["d1"].metadata == {"number": 7} and len(store) == 1205
     assert store.add(["a text alone", "a text alone"]) == hpd.Added(1, 0, 0, 0, 0)
     assert store.add(["a text alone"]).unchanged == 1
+    store.add([{"_id": "of BEIR", "text": "a"}, {"id": "both", "_id": "kept", "text": "b"}])
+    assert store["of BEIR"].metadata == {}
+    assert store["both"].metadata == {"_id": "kept"}
     assert store.add([]) == hpd.Added(0, 0, 0, 0, 0)
 
 
