@@ -78,7 +78,7 @@ fn pool() -> PyResult<Arc<ThreadPool>> {
             threads.pool = Some((owner, pool.clone()));
             return Ok(pool);
         }
-        // Dropping it would wait for threads that are not here.
+        // Dropping it would tell threads to end that are not here.
         Some((_, of_the_parent)) => std::mem::forget(of_the_parent),
         None => {}
     }

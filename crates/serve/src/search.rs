@@ -8,14 +8,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use hpd_index::{DEFAULT_LIMIT, Filter, Hit};
-use hpd_texts::query_options;
+use hpd_texts::{TextSearch, query_options};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::app::{Body, Parameters};
 use crate::embedding::{Embedded, Inputs};
 use crate::failure::{Failure, FailureKind};
-use crate::searched::{Asked, Searched};
+use crate::searched::Searched;
 use crate::service::Service;
 
 /// Most hits of a query: each is read from the disk and written out with its text.
@@ -92,12 +92,12 @@ pub(crate) async fn search(
     if queries.iter().any(|query| query.trim().is_empty()) {
         return Err(Failure::invalid("a query is empty, expected some words"));
     }
-    let mut asked = asked(request.limit, request.min_score, request.exactness, request.filter)?;
-    asked.words = request.hybrid.then(|| queries.clone());
+    let search = asked(request.limit, request.min_score, request.exactness, request.filter)?;
+    let search = TextSearch { hybrid: request.hybrid, ..search };
     let options = query_options(searched.settings());
     let Embedded { rows, .. } =
         service.embed(Inputs::Texts(queries.clone()), &options, Some(true)).await?;
-    let mut found = searched.search(rows, asked).await?;
+    let mut found = searched.search(queries.clone(), rows, search).await?;
     if is_one {
         return Ok(Json(Found::Hits(ranked(found.pop().unwrap_or_default()))));
     }
@@ -120,8 +120,8 @@ pub(crate) async fn similar(
 ) -> Result<Json<Found>, Failure> {
     let _place = service.enter()?;
     let searched = store_of(&service)?.clone();
-    let asked = asked(request.limit, request.min_score, request.exactness, request.filter)?;
-    match searched.similar(request.id.clone(), asked).await? {
+    let search = asked(request.limit, request.min_score, request.exactness, request.filter)?;
+    match searched.similar(request.id.clone(), search).await? {
         Some(hits) => Ok(Json(Found::Hits(ranked(hits)))),
         None => Err(Failure::new(
             FailureKind::NotFound,
@@ -144,13 +144,13 @@ fn asked(
     min_score: Option<f32>,
     exactness: Option<String>,
     filter: Option<String>,
-) -> Result<Asked, Failure> {
+) -> Result<TextSearch, Failure> {
     if !(1..=MOST_HITS).contains(&limit) {
         return Err(Failure::invalid(format!("`limit` is {limit}, expected 1 to {MOST_HITS}")));
     }
     let exactness = exactness.as_deref().map(str::parse).transpose()?.unwrap_or_default();
     let filter = filter.as_deref().map(str::parse::<Filter>).transpose()?;
-    Ok(Asked { limit, min_score, exactness, filter, words: None })
+    Ok(TextSearch { limit, min_score, exactness, filter, hybrid: false })
 }
 
 fn ranked(hits: Vec<Hit>) -> Vec<Ranked> {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use hpd_files::vectors::Matrix;
 use hpd_files::{ErrorKind, Result};
-use hpd_index::{Hit, Readers, Search, Store, StoreSettings};
+use hpd_index::{Hit, Readers, Store, StoreSettings};
+use hpd_texts::TextSearch;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -53,16 +54,16 @@ impl Searched {
         Ok(json!({"name": name, "documents": documents, "model_id": self.settings().model.name}))
     }
 
-    /// Hits for each query.
+    /// Hits for each query: a text and its vector.
     pub(crate) async fn search(
         &self,
-        queries: Matrix,
-        asked: Asked,
+        queries: Vec<String>,
+        vectors: Matrix,
+        search: TextSearch,
     ) -> Result<Vec<Vec<Hit>>, Failure> {
         self.with_store(move |store| {
-            let words: Option<Vec<&str>> =
-                asked.words.as_ref().map(|words| words.iter().map(String::as_str).collect());
-            store.search_with(&queries, &Search { words: words.as_deref(), ..asked.search() })
+            let words: Vec<&str> = queries.iter().map(String::as_str).collect();
+            store.search_with(&vectors, &search.with_words(Some(&words)))
         })
         .await
     }
@@ -71,9 +72,9 @@ impl Searched {
     pub(crate) async fn similar(
         &self,
         id: String,
-        asked: Asked,
+        search: TextSearch,
     ) -> Result<Option<Vec<Hit>>, Failure> {
-        self.with_store(move |store| store.similar(&id, &asked.search())).await
+        self.with_store(move |store| store.similar(&id, &search.with_words(None))).await
     }
 
     async fn with_store<T: Send + 'static>(
@@ -97,27 +98,5 @@ impl Shared {
             ),
             _ => error.into(),
         })
-    }
-}
-
-/// What is asked of a search beside the queries' vectors; [`Search`] for as long as it travels between threads.
-#[derive(Default)]
-pub(crate) struct Asked {
-    pub(crate) limit: usize,
-    pub(crate) min_score: Option<f32>,
-    pub(crate) exactness: hpd_index::Exactness,
-    pub(crate) filter: Option<hpd_index::Filter>,
-    pub(crate) words: Option<Vec<String>>,
-}
-
-impl Asked {
-    fn search(&self) -> Search<'_> {
-        Search {
-            limit: self.limit,
-            min_score: self.min_score,
-            exactness: self.exactness,
-            filter: self.filter.as_ref(),
-            ..Search::default()
-        }
     }
 }

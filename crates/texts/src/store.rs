@@ -69,7 +69,8 @@ impl Default for TextSearch {
 }
 
 impl TextSearch {
-    fn with_words<'a>(&'a self, words: Option<&'a [&'a str]>) -> Search<'a> {
+    /// The same for a store; `words` are the queries, which a hybrid search needs.
+    pub fn with_words<'a>(&'a self, words: Option<&'a [&'a str]>) -> Search<'a> {
         Search {
             limit: self.limit,
             min_score: self.min_score,
