@@ -37,15 +37,15 @@ pub(crate) struct Arguments {
     /// Project the model, a teacher, as this run projected it, into the space of the run's students: documents may
     /// then be embedded by the teacher and queries by a student
     #[cfg(feature = "distill")]
-    #[arg(long, value_name = "STUDENT.run", conflicts_with = "int8")]
+    #[arg(long, value_name = "STUDENT.run", conflicts_with_all = ["int8", "average", "documents"])]
     #[cfg_attr(feature = "onnx", arg(conflicts_with = "onnx"))]
     project: Option<PathBuf>,
     /// Take the mean of its weights and those of these models, which began as the same and went on over other text or
     /// in another order: mostly better than each of them, and no larger
-    #[arg(long, value_name = "DIR|NAME|ID", num_args = 1.., conflicts_with = "project")]
+    #[arg(long, value_name = "DIR|NAME|ID", num_args = 1..)]
     average: Vec<String>,
     /// Put this model of the same space beside it, in one folder: the one is for queries, this one for documents
-    #[arg(long, value_name = "DIR|NAME|ID", conflicts_with_all = ["project", "average"])]
+    #[arg(long, value_name = "DIR|NAME|ID", conflicts_with = "average")]
     documents: Option<String>,
     /// Replace the output folder if it is there
     #[arg(long)]

@@ -66,7 +66,7 @@ impl Pairs {
 
     /// Keeps the first `limit` pairs.
     pub fn truncate(&mut self, limit: usize) {
-        self.sentences.truncate(2 * limit);
+        self.sentences.truncate(limit.saturating_mul(2));
         self.gold.truncate(limit);
         self.subsets.truncate(limit);
     }
