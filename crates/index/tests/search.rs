@@ -298,6 +298,29 @@ fn a_search_held_to_some_rows_finds_the_best_of_them() {
     }
 }
 
+/// So many scores lie together that the first list of candidates cannot tell which are the best.
+#[test]
+fn a_row_is_found_once_however_often_lists_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::create(&folder.path().join("s.hpd"), &settings()).unwrap();
+    let query = vector_of("the same");
+    let documents: Vec<_> = (0..5_000).map(|i| document(&i.to_string(), "a text")).collect();
+    let vector = |i| if i < 3_000 { query } else { query.map(|number| -number) };
+    store.add(&documents, &matrix(&(0..5_000).map(vector).collect::<Vec<_>>())).unwrap();
+    store.derive_codes().unwrap();
+    let ids = |options: &Search<'_>| -> Vec<String> {
+        found(&store, &query, options).into_iter().map(|(_, id)| id).collect()
+    };
+    let first = |count: usize| -> Vec<String> { (0..count).map(|i| i.to_string()).collect() };
+    for exactness in [Exactness::Exact, Exactness::High] {
+        let ten = Search { exactness, ..Search::default() };
+        assert_eq!(ids(&ten), first(10));
+        let many = Search { limit: 2_500, min_score: Some(0.5), ..ten };
+        assert_eq!(ids(&many), first(2_500));
+        assert_eq!(ids(&Search { limit: 4_000, ..many }), first(3_000));
+    }
+}
+
 #[test]
 fn many_queries_at_once_find_what_each_alone_finds() {
     let folder = tempfile::tempdir().unwrap();

@@ -111,10 +111,13 @@ impl<'a> Candidates<'a> {
             let mut still_open = Vec::new();
             for ((query, bytes), candidates) in open.into_iter().zip(queries).zip(lists) {
                 let whole = candidates.len() < list;
-                let best = &mut best[query];
-                let settled = self.settle(query, &bytes, &candidates, best)?;
+                // A longer list begins with the rows of the shorter one, which count once.
+                let mut with_list = best[query].clone();
+                let settled = self.settle(query, &bytes, &candidates, &mut with_list)?;
                 if settled == Outcome::Open && !whole {
                     still_open.push(query);
+                } else {
+                    best[query] = with_list;
                 }
             }
             open = still_open;
