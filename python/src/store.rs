@@ -1,6 +1,9 @@
 //! A store with its model, opened.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, TryLockError};
+use std::thread;
+use std::time::Duration;
 
 use hpd_files::records::Record;
 use hpd_files::vectors::DocumentWriter;
@@ -19,6 +22,9 @@ use crate::lookup;
 use crate::quantize::{array_of, rows_of};
 use crate::threads::compute;
 
+/// How often one who waits to change a store looks whether it is free.
+const TURN_EVERY: Duration = Duration::from_millis(5);
+
 /// Score, id, text, and metadata as JSON.
 type HitTuple = (f32, String, String, String);
 
@@ -29,6 +35,8 @@ type DocumentTuple = (String, String, String);
 #[pyclass(frozen, module = "hpd._native")]
 pub(crate) struct Store {
     store: TextStore,
+    /// Held by whoever changes the store.
+    turn: Mutex<()>,
     /// SQLite's connections must not be used by a process that was forked from the one that opened them.
     process: u32,
 }
@@ -89,7 +97,7 @@ impl Store {
         py: Python<'_>,
         documents: Vec<(Option<String>, String, Option<PyBackedStr>)>,
     ) -> PyResult<(u64, u64, u64, u64, usize)> {
-        let filled = self.work(py, |store| {
+        let filled = self.change(py, |store| {
             let documents: Vec<Document> =
                 documents.into_iter().map(document).collect::<Result<_>>()?;
             store.add(documents.into_iter().map(Ok), &Log)
@@ -185,12 +193,12 @@ impl Store {
 
     /// Deletes by id.
     fn delete(&self, py: Python<'_>, ids: Vec<String>) -> PyResult<u64> {
-        self.work(py, |store| store.write(|store| store.delete(&ids)))
+        self.change(py, |store| store.write(|store| store.delete(&ids)))
     }
 
     /// Deletes what matches.
     fn delete_matching(&self, py: Python<'_>, filter: &str) -> PyResult<u64> {
-        self.work(py, |store| {
+        self.change(py, |store| {
             let filter = filter.parse()?;
             store.write(|store| store.delete_matching(&filter))
         })
@@ -198,7 +206,7 @@ impl Store {
 
     /// Bytes before and after.
     fn compact(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
-        let compacted = self.work(py, |store| store.write(hpd_index::Store::compact))?;
+        let compacted = self.change(py, |store| store.write(hpd_index::Store::compact))?;
         Ok((compacted.bytes_before, compacted.bytes_after))
     }
 
@@ -231,7 +239,7 @@ impl Store {
         query_prompt: Option<String>,
         document_prompt: Option<String>,
     ) -> PyResult<u64> {
-        self.work(py, |store| {
+        self.change(py, |store| {
             let choice = choice(model, revision, max_seq_length, arithmetic)?;
             let prompts = Prompts { query: query_prompt, document: document_prompt };
             store.re_embed(choice, prompts, &Log)
@@ -273,18 +281,42 @@ impl Store {
         py: Python<'_>,
         work: impl FnOnce(&TextStore) -> Result<T> + Send,
     ) -> PyResult<T> {
-        if self.process != std::process::id() {
-            let folder = self.store.folder().display();
-            return Err(PyRuntimeError::new_err(format!(
-                "the store `{folder}` was opened before this process was forked; open it again here"
-            )));
-        }
+        self.check_process()?;
         compute(py, || work(&self.store))
+    }
+
+    /// Does `work`, which writes, when nobody else does. One waits for this here, on the caller's own thread: those that compute take up
+    /// other work while they wait for a part of theirs, and would wait for themselves.
+    fn change<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&TextStore) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        self.check_process()?;
+        let _turn = loop {
+            match self.turn.try_lock() {
+                Ok(turn) => break turn,
+                Err(TryLockError::Poisoned(turn)) => break turn.into_inner(),
+                Err(TryLockError::WouldBlock) => py.detach(|| thread::sleep(TURN_EVERY)),
+            }
+            py.check_signals()?;
+        };
+        self.work(py, work)
+    }
+
+    fn check_process(&self) -> PyResult<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        let folder = self.store.folder().display();
+        Err(PyRuntimeError::new_err(format!(
+            "the store `{folder}` was opened before this process was forked; open it again here"
+        )))
     }
 }
 
 fn opened(py: Python<'_>, open: impl FnOnce() -> Result<TextStore> + Send) -> PyResult<Store> {
-    Ok(Store { store: compute(py, open)?, process: std::process::id() })
+    Ok(Store { store: compute(py, open)?, turn: Mutex::new(()), process: std::process::id() })
 }
 
 fn search(

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -222,6 +223,26 @@ def test_many_threads_search_while_one_adds(store: hpd.Store) -> None:
         for i, search in enumerate(searches):
             assert ids(search.result())[0] == f"d{i % 4}"
     assert len(store) == 24
+
+
+def test_many_threads_change_a_store(store: hpd.Store) -> None:
+    def change(thread: int) -> None:
+        for i in range(10):
+            store.add([{"id": f"{thread}.{i}.{j}", "text": f"text {thread} {i} {j}"} for j in range(40)])
+            store.delete(f"{thread}.{i}.{j}" for j in range(20))
+
+    before = hpd.get_num_threads()
+    try:
+        hpd.set_num_threads(4)
+        threads = [threading.Thread(target=change, args=(i,), daemon=True) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+            assert not thread.is_alive(), "it waits for ever"
+    finally:
+        hpd.set_num_threads(before)
+    assert len(store) == 4 + 4 * 10 * 20
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")

@@ -16,6 +16,9 @@ use crate::{Prompts, StoreEncoder};
 /// A store with its model, opened. `Sync`: any number of threads may search while one adds.
 ///
 /// The model is opened when texts first need it: who only deletes, or looks for neighbours, never waits for it.
+///
+/// Who adds, deletes or embeds anew waits for whoever does so already, with a thread: let none of rayon's do that, for one that waits
+/// for a part of its own work takes up other work meanwhile, and may come to wait for itself.
 pub struct TextStore {
     folder: PathBuf,
     lookup: Lookup,
@@ -25,6 +28,7 @@ pub struct TextStore {
 }
 
 /// What changes when the documents are embedded anew.
+#[derive(Clone)]
 struct Parts {
     /// The model to use; where none is named, the one the store remembers.
     choice: ModelChoice,
@@ -140,16 +144,31 @@ impl TextStore {
     /// # Errors
     /// As [`StoreEncoder::for_store`].
     pub fn encoder(&self, side: Side, progress: &dyn Progress) -> Result<Arc<StoreEncoder>> {
-        let mut parts = self.parts();
-        if let Some(encoder) = &parts.encoder {
-            return Ok(encoder.clone());
+        self.encoder_and_readers(side, progress).map(|(encoder, _)| encoder)
+    }
+
+    /// The model, and the store as it is with the vectors of this model.
+    fn encoder_and_readers(
+        &self,
+        side: Side,
+        progress: &dyn Progress,
+    ) -> Result<(Arc<StoreEncoder>, Arc<Readers>)> {
+        loop {
+            let Parts { choice, encoder, readers } = self.parts().clone();
+            if let Some(encoder) = encoder {
+                return Ok((encoder, readers));
+            }
+            // Others go on meanwhile, since a model may have to be fetched. Who opens it at the same time does so in vain.
+            let open = |store: &Store| {
+                StoreEncoder::for_store(&self.lookup, store, &choice, side, progress)
+            };
+            let opened = Arc::new(readers.with(open)?);
+            let mut parts = self.parts();
+            if Arc::ptr_eq(&parts.readers, &readers) {
+                let encoder = parts.encoder.get_or_insert(opened).clone();
+                return Ok((encoder, readers));
+            }
         }
-        let open = |store: &Store| {
-            StoreEncoder::for_store(&self.lookup, store, &parts.choice, side, progress)
-        };
-        let encoder = Arc::new(parts.readers.with(open)?);
-        parts.encoder = Some(encoder.clone());
-        Ok(encoder)
     }
 
     /// Adds documents, embedding those whose text is not there; one whose id is there is replaced. Safe on disk in steps
@@ -163,18 +182,19 @@ impl TextStore {
         documents: impl IntoIterator<Item = Result<Document>>,
         progress: &dyn Progress,
     ) -> Result<Filled> {
-        let encoder = self.encoder(Side::Document, progress)?;
-        let mut truncated = 0;
-        let encode = |texts: &[&str]| {
-            let encoded = encoder.encode_documents(texts)?;
-            truncated += encoded.truncated;
-            Ok(encoded.rows)
-        };
-        let indexed = self.write(|store| {
+        self.write(|store| {
+            // Only now, as whoever was waited for may have embedded everything anew.
+            let encoder = self.encoder(Side::Document, progress)?;
+            let mut truncated = 0;
+            let encode = |texts: &[&str]| {
+                let encoded = encoder.encode_documents(texts)?;
+                truncated += encoded.truncated;
+                Ok(encoded.rows)
+            };
             store.remember_model(&encoder.settings().model)?;
-            index_documents(store, documents, encode, progress)
-        })?;
-        Ok(Filled { indexed, truncated })
+            let indexed = index_documents(store, documents, encode, progress)?;
+            Ok(Filled { indexed, truncated })
+        })
     }
 
     /// The documents nearest to each query.
@@ -187,8 +207,9 @@ impl TextStore {
         search: &TextSearch,
         progress: &dyn Progress,
     ) -> Result<Vec<Vec<Hit>>> {
-        let vectors = self.encoder(Side::Query, progress)?.encode_queries(queries)?.rows;
-        self.read(|store| store.search_with(&vectors, &search.with_words(Some(queries))))
+        let (encoder, readers) = self.encoder_and_readers(Side::Query, progress)?;
+        let vectors = encoder.encode_queries(queries)?.rows;
+        readers.with(|store| store.search_with(&vectors, &search.with_words(Some(queries))))
     }
 
     /// The documents nearest to vectors of the store's space, of length 1. Words are not looked at.
@@ -218,11 +239,13 @@ impl TextStore {
         progress: &dyn Progress,
     ) -> Result<u64> {
         let encoder = StoreEncoder::for_new_store(&self.lookup, &choice, prompts, progress)?;
-        let encode = |texts: &[&str]| Ok(encoder.encode_documents(texts)?.rows);
-        let embedded = self.write(|store| store.re_embed(encoder.settings(), encode, progress))?;
-        let readers = Arc::new(Readers::open(&self.folder)?);
-        *self.parts() = Parts { choice, encoder: Some(Arc::new(encoder)), readers };
-        Ok(embedded)
+        self.write(|store| {
+            let encode = |texts: &[&str]| Ok(encoder.encode_documents(texts)?.rows);
+            let embedded = store.re_embed(encoder.settings(), encode, progress)?;
+            let readers = Arc::new(Readers::open(&self.folder)?);
+            *self.parts() = Parts { choice, encoder: Some(Arc::new(encoder)), readers };
+            Ok(embedded)
+        })
     }
 
     /// What the store was made with, and the model it remembers.
