@@ -16,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// The user's text, file, flag or recipe is not what it must be.
     Input,
-    /// The operating system refused: missing file, full disk, no permission.
+    /// The operating system refused, or the disk does not hold what was written: missing file, full disk, no permission, damage.
     Io,
     /// A model folder is missing something, damaged or not supported.
     Model,

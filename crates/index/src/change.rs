@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params, params_from_iter};
 use serde_json::Value;
 
 use crate::filter::SqlCondition;
-use crate::{Document, Filter, Store, checksum, schema};
+use crate::{Document, Filter, Store, checksum};
 
 /// How a document compares with what the store has under its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,25 +50,16 @@ impl Store {
     /// - `vectors`: `[documents, dim]`
     ///
     /// # Errors
-    /// When the shape is another, a number is not finite, an id is empty, or the disk refuses.
+    /// When the shape is another, a number is not finite, an id is empty, another process has given the store another model, or
+    /// the disk refuses.
     pub fn add(&mut self, documents: &[Document], vectors: &Matrix) -> Result<()> {
         self.check_additions(documents, vectors)?;
-        // Another process may have given the store another model.
-        let mut is_as_opened = true;
-        let identity = self.identity();
-        self.write("add to", |transaction| {
-            is_as_opened = schema::identity(transaction)? == identity;
-            if !is_as_opened {
-                return Ok(());
-            }
+        self.write_as_opened("add to", |transaction| {
             for (i, document) in documents.iter().enumerate() {
                 insert(transaction, document, vectors.row(i))?;
             }
             Ok(())
         })?;
-        if !is_as_opened {
-            return Err(self.not_as_opened());
-        }
         self.append_codes(documents.len());
         Ok(())
     }

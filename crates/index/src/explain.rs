@@ -53,7 +53,7 @@ fn is_misread(error: &rusqlite::Error) -> bool {
 /// A store that cannot be trusted, and why.
 pub(crate) fn damaged(folder: &Path, why: &str) -> Error {
     let store = folder.display();
-    Error::input(format!("the store `{store}` is damaged: {why}")).hint(format!(
+    Error::new(ErrorKind::Io, format!("the store `{store}` is damaged: {why}")).hint(format!(
         "`hpd inspect --verify {store}` lists the damage; take the folder from a copy, or make it anew with `hpd index create`"
     ))
 }

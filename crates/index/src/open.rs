@@ -7,18 +7,22 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
 
 use hpd_files::atomic::AtomicFolder;
-use hpd_files::{Error, Result};
+use hpd_files::{Error, Result, interrupt};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::explain::explain;
 use crate::schema;
 use crate::store::StoreSettings;
 
-/// How long to wait for another writer; its transactions are short.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for another writer. Its transactions are short, but to compact a large store takes minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How often one who waits looks whether the other is done.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// What an answered change survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,32 +113,57 @@ pub(crate) fn writable(folder: &Path) -> Result<Connection> {
     checked(folder, open().map_err(|e| explain("open", folder, e))?)
 }
 
-/// Opens for reading, if need be in a folder where nothing can be written, or on a full disk.
-pub(crate) fn readable(folder: &Path) -> Result<Connection> {
+/// Opens for reading, if need be in a folder where nothing can be written, or on a full disk. Then SQLite takes the file never to
+/// change, and it is also told how the file was: once it is otherwise, the connection must not be used any more.
+pub(crate) fn readable(folder: &Path) -> Result<(Connection, Option<Stamp>)> {
     let database = existing(folder)?;
+    let stamp = Stamp::of(folder);
     // A reader too has to note where it reads in the `-shm` file, hence the writable opening.
-    let connection = match read_with(&database, OpenFlags::SQLITE_OPEN_READ_WRITE) {
+    let opened = match read_with(&database, OpenFlags::SQLITE_OPEN_READ_WRITE) {
         Err(error) if cannot_write(&error) && nothing_pending(&database) => {
             let frozen = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             read_with(Path::new(&immutable_uri(&database)), frozen)
+                .map(|connection| (connection, Some(stamp)))
         }
-        opened => opened,
+        opened => opened.map(|connection| (connection, None)),
     };
-    checked(folder, connection.map_err(|e| explain("read", folder, e))?)
+    let (connection, frozen) = opened.map_err(|e| explain("read", folder, e))?;
+    Ok((checked(folder, connection)?, frozen))
+}
+
+/// How the database and its log lie on the disk, each with its length and the time of its last change.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stamp([Option<(u64, SystemTime)>; 2]);
+
+impl Stamp {
+    pub(crate) fn of(folder: &Path) -> Self {
+        let database = database_in(folder);
+        let files = [log_of(&database), database];
+        Self(files.map(|file| {
+            let file = fs::metadata(file).ok()?;
+            Some((file.len(), file.modified().ok()?))
+        }))
+    }
 }
 
 fn read_with(database: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(database, flags)?;
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_handler(Some(wait_for_writer))?;
     connection.pragma_update(None, "query_only", true)?;
     // Opening is lazy: only the first reading tells whether it can be read.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
 
+/// Whether to look again after so many times; it has waited for a moment then.
+fn wait_for_writer(times: i32) -> bool {
+    sleep(GLANCE);
+    GLANCE * times.unsigned_abs() < PATIENCE && !interrupt::requested()
+}
+
 /// Every commit reaches the disk before it is answered, on macOS past the drive's own cache too.
 fn be_durable(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_handler(Some(wait_for_writer))?;
     Durability::Full.set(connection)?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)
@@ -182,9 +211,14 @@ fn cannot_write(error: &rusqlite::Error) -> bool {
 
 /// Whether no commit waits in the write-ahead log, which a frozen reading would not see.
 fn nothing_pending(database: &Path) -> bool {
+    fs::metadata(log_of(database)).map_or(true, |log| log.len() == 0)
+}
+
+/// The write-ahead log of a database file.
+fn log_of(database: &Path) -> PathBuf {
     let mut log = database.as_os_str().to_owned();
     log.push("-wal");
-    fs::metadata(log).map_or(true, |log| log.len() == 0)
+    log.into()
 }
 
 /// The address under which SQLite reads a file that it takes never to change.

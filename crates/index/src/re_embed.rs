@@ -20,19 +20,23 @@ impl Store {
     /// settings, it goes on; with others it begins anew. Returns how many documents were embedded now.
     ///
     /// # Errors
-    /// The first error of `encode`, vectors of another width than the settings say, an interruption, or when the database
-    /// cannot be written. Until the last moment the store is as it was.
+    /// The first error of `encode`, vectors of another width than the settings say, an interruption, another process that
+    /// began after this one with other settings, or when the database cannot be written. Until the last moment the store is
+    /// as it was.
     pub fn re_embed(
         &mut self,
         settings: &StoreSettings,
         mut encode: impl FnMut(&[&str]) -> Result<Matrix>,
         progress: &dyn Progress,
     ) -> Result<u64> {
-        self.begin_re_embedding(settings)?;
+        let begun = serde_json::to_string(settings).map_err(|e| {
+            Error::input("the model's settings cannot be written down").caused_by(e)
+        })?;
+        self.begin_re_embedding(&begun, settings.model.dim)?;
         let mut embedded = 0;
         loop {
-            let documents = self.read("read", not_yet_embedded)?;
-            if documents.is_empty() && self.take_new_vectors(settings)? {
+            let documents = self.go_on(&begun, |transaction| not_yet_embedded(transaction))?;
+            if documents.is_empty() && self.take_new_vectors(&begun, settings)? {
                 self.derive_codes()?;
                 return Ok(embedded);
             }
@@ -50,7 +54,7 @@ impl Store {
                     vectors.dim
                 )));
             }
-            self.write("add to", |transaction| keep(transaction, &documents, &vectors))?;
+            self.go_on(&begun, |transaction| keep(transaction, &documents, &vectors))?;
             embedded += documents.len() as u64;
             progress.advance(documents.len() as u64);
             interrupt::check("the new vectors up to here are kept; the same command goes on")?;
@@ -58,25 +62,39 @@ impl Store {
     }
 
     /// Makes the table of new vectors, unless there is one by the same model.
-    fn begin_re_embedding(&mut self, settings: &StoreSettings) -> Result<()> {
-        let next = serde_json::to_string(settings).map_err(|e| {
-            Error::input("the model's settings cannot be written down").caused_by(e)
-        })?;
+    fn begin_re_embedding(&mut self, begun: &str, dim: usize) -> Result<()> {
         self.write("write to", |transaction| {
-            let begun: Option<String> =
-                transaction.query_row("SELECT next_model FROM store", [], |row| row.get(0))?;
-            if begun.as_ref() != Some(&next) {
+            if !is_begun(transaction, begun)? {
                 transaction.execute_batch("DROP TABLE IF EXISTS next_vectors")?;
-                transaction.execute_batch(&vector_table("next_vectors", settings.model.dim))?;
-                transaction.execute("UPDATE store SET next_model = ?1", [next])?;
+                transaction.execute_batch(&vector_table("next_vectors", dim))?;
+                transaction.execute("UPDATE store SET next_model = ?1", [begun])?;
             }
             Ok(())
         })
     }
 
+    /// A step of embedding, unless the table of new vectors is by another model meanwhile.
+    fn go_on<T>(
+        &mut self,
+        begun: &str,
+        step: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let done = self.write("write to", |transaction| {
+            let may_go_on = is_begun(transaction, begun)?;
+            may_go_on.then(|| step(transaction)).transpose()
+        })?;
+        done.ok_or_else(|| {
+            let store = self.folder.display();
+            Error::mismatch(format!(
+                "another process has begun to embed the documents of the store `{store}` anew, or has done so"
+            ))
+            .hint("let only one do so at a time; this command begins anew")
+        })
+    }
+
     /// Puts the new vectors in the place of the old ones; `false` when a document was added meanwhile.
-    fn take_new_vectors(&mut self, settings: &StoreSettings) -> Result<bool> {
-        let taken = self.write("write to", |transaction| {
+    fn take_new_vectors(&mut self, begun: &str, settings: &StoreSettings) -> Result<bool> {
+        let taken = self.go_on(begun, |transaction| {
             if !not_yet_embedded(transaction)?.is_empty() {
                 return Ok(false);
             }
@@ -108,6 +126,11 @@ impl Store {
     }
 }
 
+/// Whether the table of new vectors is by these settings.
+fn is_begun(connection: &Connection, settings: &str) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT next_model IS ?1 FROM store", [settings], |row| row.get(0))
+}
+
 /// The next documents without a new vector. They come in the order of their rows and rows only grow, so all
 /// up to the last new vector have one.
 fn not_yet_embedded(connection: &Connection) -> rusqlite::Result<Vec<(u64, String)>> {
@@ -122,14 +145,14 @@ fn not_yet_embedded(connection: &Connection) -> rusqlite::Result<Vec<(u64, Strin
         .collect()
 }
 
-/// Writes new vectors of the documents that are still there.
+/// Writes new vectors of the documents that are still there, where another process that embeds by the same model has not.
 fn keep(
     transaction: &Transaction<'_>,
     documents: &[(u64, String)],
     vectors: &Matrix,
 ) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO next_vectors SELECT row, ?2, ?3 FROM documents WHERE row = ?1",
+        "INSERT OR IGNORE INTO next_vectors SELECT row, ?2, ?3 FROM documents WHERE row = ?1",
     )?;
     for ((row, _), vector) in documents.iter().zip(vectors.rows()) {
         let bytes: &[u8] = bytemuck::cast_slice(vector);

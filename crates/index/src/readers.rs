@@ -44,8 +44,8 @@ impl Readers {
     pub fn with<T>(&self, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
         let idle = self.idle().pop();
         let store = match idle {
-            Some(store) => store,
-            None => self.another()?,
+            Some(store) if !store.is_outdated() => store,
+            _ => self.another()?,
         };
         let answer = work(&store)?;
         self.idle().push(store);
@@ -60,5 +60,35 @@ impl Readers {
     fn idle(&self) -> MutexGuard<'_, Vec<Store>> {
         // Stores are taken out while they are used, so those left are whole.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::{self, Stamp};
+    use crate::{Document, StoreModel, StoreSettings};
+    use hpd_files::vectors::Matrix;
+
+    #[test]
+    fn one_opened_where_nothing_can_be_written_is_opened_again_after_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("notes.store");
+        let model = StoreModel { dim: 2, ..StoreModel::default() };
+        let settings = StoreSettings { model, ..StoreSettings::default() };
+        drop(Store::create(&folder, &settings).unwrap());
+        let frozen = || {
+            let (connection, _) = open::readable(&folder).unwrap();
+            Store::with(&folder, connection, Some(Stamp::of(&folder))).unwrap()
+        };
+        let readers = Readers::open(&folder).unwrap();
+        *readers.idle() = vec![frozen()];
+        let is_frozen = || readers.with(|store| Ok(store.is_frozen())).unwrap();
+        assert!(is_frozen() && is_frozen());
+        let mut writer = Store::open(&folder).unwrap();
+        let document = Document { id: "a".to_owned(), ..Document::default() };
+        writer.add(&[document], &Matrix { data: vec![0.0, 1.0], dim: 2 }).unwrap();
+        assert!(!is_frozen());
+        assert_eq!(readers.with(Store::len).unwrap(), 1);
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codes::{BLOCK_ROWS, Codes};
 use crate::explain::explain;
+use crate::open::Stamp;
 use crate::{Durability, open, schema};
 
 /// What a store needs to know of the model that makes its vectors.
@@ -65,6 +66,8 @@ impl StoreSettings {
 /// Many processes may read while one writes; each search sees one moment of the store.
 pub struct Store {
     pub(crate) connection: Connection,
+    /// How the files were when it was opened where nothing can be written.
+    frozen: Option<Stamp>,
     pub(crate) folder: PathBuf,
     settings: StoreSettings,
     /// Of the vectors that the settings are about.
@@ -120,7 +123,7 @@ impl Store {
     /// # Errors
     /// When it is not there, not a store, damaged, or of a later format.
     pub fn open(folder: &Path) -> Result<Self> {
-        Self::with(folder, open::writable(folder)?)
+        Self::with(folder, open::writable(folder)?, None)
     }
 
     /// Opens a store for reading only, also from a folder that cannot be written to.
@@ -128,13 +131,19 @@ impl Store {
     /// # Errors
     /// As [`Store::open`]; also when such a folder holds commits that only a writer can bring to an end.
     pub fn open_read_only(folder: &Path) -> Result<Self> {
-        Self::with(folder, open::readable(folder)?)
+        let (connection, frozen) = open::readable(folder)?;
+        Self::with(folder, connection, frozen)
     }
 
-    fn with(folder: &Path, connection: Connection) -> Result<Self> {
+    pub(crate) fn with(
+        folder: &Path,
+        connection: Connection,
+        frozen: Option<Stamp>,
+    ) -> Result<Self> {
         let (settings, identity) = schema::read_settings(&connection, folder)?;
         Ok(Self {
             connection,
+            frozen,
             folder: folder.to_owned(),
             settings,
             identity,
@@ -143,6 +152,17 @@ impl Store {
             may_derive: Cell::new(true),
             rows_without_codes: 0,
         })
+    }
+
+    /// Whether it was opened where nothing can be written.
+    #[cfg(test)]
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    /// Whether it was opened where nothing can be written, and others have changed it since: it must be opened again then.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.frozen.as_ref().is_some_and(|frozen| *frozen != Stamp::of(&self.folder))
     }
 
     /// Takes over what the database says of its vectors by now.
@@ -226,14 +246,15 @@ impl Store {
     /// Makes `model`, of the store's space, the one that is used unless another is named.
     ///
     /// # Errors
-    /// As [`Store::check_space`], and when the database cannot be written.
+    /// As [`Store::check_space`], when the documents were embedded with another model since this was opened, and when the
+    /// database cannot be written.
     pub fn remember_model(&mut self, model: &StoreModel) -> Result<()> {
         self.check_space(model)?;
         if self.settings.model == *model {
             return Ok(());
         }
         let StoreModel { name, revision, weights, .. } = model;
-        self.write("write to", |transaction| {
+        self.write_as_opened("write to", |transaction| {
             transaction.execute(
                 "UPDATE store SET model = ?1, revision = ?2, weights = ?3",
                 params![name, revision, weights],
@@ -287,6 +308,20 @@ impl Store {
             Ok(done)
         };
         run().map_err(|e| explain(deed, &self.folder, e))
+    }
+
+    /// [`Store::write`], unless another process has given the store another model.
+    pub(crate) fn write_as_opened<T>(
+        &mut self,
+        deed: &str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let identity = self.identity;
+        let done = self.write(deed, |transaction| {
+            let is_as_opened = schema::identity(transaction)? == identity;
+            is_as_opened.then(|| work(transaction)).transpose()
+        })?;
+        done.ok_or_else(|| self.not_as_opened())
     }
 }
 

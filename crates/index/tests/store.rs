@@ -517,6 +517,47 @@ fn embedding_anew_changes_nothing_until_all_is_done() {
 }
 
 #[test]
+fn of_two_who_embed_anew_the_first_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut store) = new_store(&folder);
+    let documents: Vec<_> = (0..600).map(|i| document(&i.to_string(), "text")).collect();
+    add(&mut store, &documents).unwrap();
+    let by = |weights: &str| {
+        let model = StoreModel {
+            weights: weights.to_owned(),
+            space: format!("space of {weights}"),
+            ..settings().model
+        };
+        StoreSettings { model, ..settings() }
+    };
+    let all = |texts: &[&str], number: f32| matrix(&vec![[number; DIM]; texts.len()]);
+    let mut other = Store::open(&path).unwrap();
+    let mut calls = 0;
+    let encode_first = |texts: &[&str]| {
+        calls += 1;
+        if calls == 2 {
+            // Begins anew, since it is by another model, and is stopped in its midst.
+            let mut calls = 0;
+            let stopped = |texts: &[&str]| {
+                calls += 1;
+                if calls == 2 { Err(Error::input("enough")) } else { Ok(all(texts, 2.0)) }
+            };
+            assert!(other.re_embed(&by("second"), stopped, &Silent).is_err());
+        }
+        Ok(all(texts, 1.0))
+    };
+    let said = refusal(store.re_embed(&by("first"), encode_first, &Silent));
+    assert!(said.contains("another process") && said.contains("hint:"), "{said}");
+    let embedded = other.re_embed(&by("second"), |texts| Ok(all(texts, 2.0)), &Silent).unwrap();
+    assert_eq!(embedded, 88);
+    assert!(everything(&other).iter().all(|(_, vector)| *vector == [2.0; DIM]));
+    let model = StoreModel { weights: "third".to_owned(), ..settings().model };
+    let said = refusal(store.remember_model(&model));
+    assert!(said.contains("another model meanwhile"), "{said}");
+    assert_eq!(Store::open(&path).unwrap().settings(), &by("second"));
+}
+
+#[test]
 fn a_writer_goes_on_after_another_has_compacted() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mut store) = new_store(&folder);
