@@ -12,6 +12,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use crate::failure::{Failure, FailureKind};
 use crate::service::Service;
@@ -55,15 +57,33 @@ pub fn app(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
+/// A place among the requests that may wait, until it is dropped. Handlers take it before the body, so that no more bodies are in
+/// memory than there are places.
+pub(crate) struct Place(#[expect(dead_code, reason = "it is only held")] OwnedSemaphorePermit);
+
+impl FromRequestParts<Arc<Service>> for Place {
+    type Rejection = Failure;
+
+    async fn from_request_parts(_: &mut Parts, service: &Arc<Service>) -> Result<Self, Failure> {
+        service.enter().map(Self)
+    }
+}
+
 /// A JSON body, or a failure in our words.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let Json(body) = Json::from_request(request, state).await?;
-        Ok(Self(body))
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Failure> {
+        let patience = service.limits.patience;
+        match timeout(patience, Json::from_request(request, service)).await {
+            Ok(body) => Ok(Self(body?.0)),
+            Err(_) => Err(Failure::new(
+                FailureKind::TooSlow,
+                format!("the body was not there after {} seconds", patience.as_secs_f32()),
+            )),
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum FailureKind {
     Invalid,
     /// Its body is larger than is taken.
     TooLarge,
+    /// Its body did not come in time.
+    TooSlow,
     /// No key, or not one of those that are taken.
     Unauthorized,
     /// No such route, model or store.
@@ -50,6 +52,7 @@ impl FailureKind {
             Self::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "Validation", "invalid_request_error")
             }
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Validation", "invalid_request_error"),
             Self::Unauthorized => {
                 (StatusCode::UNAUTHORIZED, "Unauthorized", "authentication_error")
             }

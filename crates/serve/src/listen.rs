@@ -18,10 +18,6 @@ use crate::{Keys, Service, app};
 /// How soon a signal is noticed.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// How long a client may take until the head of its next request is there; `axum::serve`, which knows no such limit, would keep
-/// a connection on which nothing comes for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// How long requests that were begun may take once the server was asked to stop.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -63,16 +59,18 @@ pub fn serve(listener: TcpListener, service: Service) -> Result<()> {
         .enable_time()
         .build()
         .map_err(failed)?;
+    let patience = service.limits.patience;
     let app = app(Arc::new(service));
     let served = runtime.block_on(async {
-        accept(tokio::net::TcpListener::from_std(listener)?, app, PATIENCE).await;
+        accept(tokio::net::TcpListener::from_std(listener)?, app, patience).await;
         Ok(())
     });
     runtime.shutdown_background();
     served.map_err(failed)
 }
 
-/// Takes connections until there is an interrupt, then waits for the answers to what was asked before.
+/// Takes connections until there is an interrupt, then waits for the answers to what was asked before. `axum::serve` would know no
+/// limit to how long the head of a request may take.
 async fn accept(listener: tokio::net::TcpListener, app: Router, patience: Duration) {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(patience);

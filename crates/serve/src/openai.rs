@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use hpd_encoder::EncodeOptions;
 use serde::{Deserialize, Serialize};
 
-use crate::app::Body;
+use crate::app::{Body, Place};
 use crate::embedding::{Embedded, Inputs};
 use crate::failure::{Failure, FailureKind};
 use crate::service::Service;
@@ -79,9 +79,9 @@ pub(crate) struct Listed {
 /// `POST /v1/embeddings`
 pub(crate) async fn embeddings(
     State(service): State<Arc<Service>>,
+    _place: Place,
     Body(request): Body<Request>,
 ) -> Result<Json<List<Item>>, Failure> {
-    let _place = service.enter()?;
     check_model(&service, request.model.as_deref())?;
     let options =
         EncodeOptions { dimensions: request.dimensions, ..service.options(request.prompt_name)? };

@@ -12,7 +12,7 @@ use hpd_texts::{TextSearch, query_options};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::app::{Body, Parameters};
+use crate::app::{Body, Parameters, Place};
 use crate::embedding::{Embedded, Inputs};
 use crate::failure::{Failure, FailureKind};
 use crate::searched::Searched;
@@ -20,6 +20,9 @@ use crate::service::Service;
 
 /// Most hits of a query: each is read from the disk and written out with its text.
 const MOST_HITS: usize = 10_000;
+
+/// Most hits of all queries of a request together: they are in memory at once.
+const MOST_HITS_IN_ALL: usize = 100_000;
 
 /// Body of `POST /search`.
 #[derive(Deserialize)]
@@ -80,9 +83,9 @@ fn default_limit() -> usize {
 /// `POST /search`
 pub(crate) async fn search(
     State(service): State<Arc<Service>>,
+    _place: Place,
     Body(request): Body<SearchRequest>,
 ) -> Result<Json<Found>, Failure> {
-    let _place = service.enter()?;
     let searched = store_of(&service)?.clone();
     let (queries, is_one) = match (request.query, request.queries) {
         (Some(query), None) => (vec![query], true),
@@ -91,6 +94,14 @@ pub(crate) async fn search(
     };
     if queries.iter().any(|query| query.trim().is_empty()) {
         return Err(Failure::invalid("a query is empty, expected some words"));
+    }
+    let hits = request.limit.saturating_mul(queries.len());
+    if queries.len() > 1 && hits > MOST_HITS_IN_ALL {
+        return Err(Failure::invalid(format!(
+            "{} queries with a `limit` of {} are {hits} hits, but the server gives {MOST_HITS_IN_ALL} at a time; split the request",
+            queries.len(),
+            request.limit
+        )));
     }
     let search = asked(request.limit, request.min_score, request.exactness, request.filter)?;
     let search = TextSearch { hybrid: request.hybrid, ..search };
@@ -108,17 +119,18 @@ pub(crate) async fn search(
 /// `GET /search`
 pub(crate) async fn search_by_address(
     state: State<Arc<Service>>,
+    place: Place,
     Parameters(request): Parameters<SearchRequest>,
 ) -> Result<Json<Found>, Failure> {
-    search(state, Body(request)).await
+    search(state, place, Body(request)).await
 }
 
 /// `GET /similar`
 pub(crate) async fn similar(
     State(service): State<Arc<Service>>,
+    _place: Place,
     Parameters(request): Parameters<SimilarRequest>,
 ) -> Result<Json<Found>, Failure> {
-    let _place = service.enter()?;
     let searched = store_of(&service)?.clone();
     let search = asked(request.limit, request.min_score, request.exactness, request.filter)?;
     match searched.similar(request.id.clone(), search).await? {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hpd_files::vectors::Matrix;
-use hpd_files::{ErrorKind, Result};
+use hpd_files::{ErrorKind, Result, interrupt};
 use hpd_index::{Hit, Readers, Store, StoreSettings};
 use hpd_texts::TextSearch;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ struct Shared {
     readers: Readers,
     settings: StoreSettings,
     /// As many as may be used at once.
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Searched {
@@ -36,8 +36,8 @@ impl Searched {
     /// # Errors
     /// When it is not there, not a store, damaged, or of a later format.
     pub fn open(folder: &Path, settings: StoreSettings, searches: usize) -> Result<Self> {
-        let shared =
-            Shared { readers: Readers::open(folder)?, settings, places: Semaphore::new(searches) };
+        let places = Arc::new(Semaphore::new(searches));
+        let shared = Shared { readers: Readers::open(folder)?, settings, places };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -82,9 +82,14 @@ impl Searched {
         work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<T, Failure> {
         let closed = |_| Failure::internal("the store is not searched any more");
-        let _place = self.shared.places.acquire().await.map_err(closed)?;
+        let place = self.shared.places.clone().acquire_owned().await.map_err(closed)?;
         let shared = self.shared.clone();
-        let searched = spawn_blocking(move || shared.lend(work)).await;
+        let search = move || {
+            // A search goes on when its client has gone, and until it ends its place is taken.
+            let _place = place;
+            interrupt::to_the_end(|| shared.lend(work))
+        };
+        let searched = spawn_blocking(search).await;
         searched.map_err(|_| Failure::internal("searching failed; the server's log says more"))?
     }
 }

@@ -1,6 +1,7 @@
 //! What a server serves, and how much of it at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hpd_encoder::{EncodeOptions, Model, Prompt, Side, Tokens};
 use hpd_files::Result;
@@ -30,6 +31,9 @@ pub struct Limits {
     pub payload_limit: usize,
     /// Whether texts that are too long lose their end, where a request does not say; otherwise they are refused.
     pub auto_truncate: bool,
+    /// How long a client may take until the head of its next request is there, and then the body; a connection on which nothing comes
+    /// would be kept for ever otherwise.
+    pub patience: Duration,
 }
 
 impl Default for Limits {
@@ -40,6 +44,7 @@ impl Default for Limits {
             max_client_batch_size: 2048,
             payload_limit: 8_000_000,
             auto_truncate: true,
+            patience: Duration::from_secs(60),
         }
     }
 }

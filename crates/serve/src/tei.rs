@@ -15,7 +15,7 @@ use hpd_encoder::EncodeOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::app::Body;
+use crate::app::{Body, Place};
 use crate::embedding::{Embedded, Inputs};
 use crate::failure::Failure;
 use crate::service::Service;
@@ -102,9 +102,9 @@ fn check_direction(asked: Option<Direction>) -> Result<(), Failure> {
 /// `POST /embed`
 pub(crate) async fn embed(
     State(service): State<Arc<Service>>,
+    _place: Place,
     Body(request): Body<EmbedRequest>,
 ) -> Result<impl IntoResponse, Failure> {
-    let _place = service.enter()?;
     check_direction(request.truncation_direction)?;
     let EmbedRequest { normalize, dimensions, .. } = request;
     let options = EncodeOptions { normalize, dimensions, ..service.options(request.prompt_name)? };
@@ -117,9 +117,9 @@ pub(crate) async fn embed(
 /// `POST /similarity`: the cosine of one sentence with each of the others.
 pub(crate) async fn similarity(
     State(service): State<Arc<Service>>,
+    _place: Place,
     Body(request): Body<SimilarityRequest>,
 ) -> Result<Json<Vec<f32>>, Failure> {
-    let _place = service.enter()?;
     let SimilarityInputs { source_sentence, sentences } = request.inputs;
     if sentences.is_empty() {
         return Err(Failure::invalid("`sentences` is empty, expected at least one"));
@@ -138,9 +138,9 @@ pub(crate) async fn similarity(
 /// `POST /tokenize`: the ids that `/embed` would encode.
 pub(crate) async fn tokenize(
     State(service): State<Arc<Service>>,
+    _place: Place,
     Body(request): Body<TokenizeRequest>,
 ) -> Result<Json<Vec<Vec<Token>>>, Failure> {
-    let _place = service.enter()?;
     let options = service.options(request.prompt_name)?;
     let tokens = service.tokenize(request.inputs, &options, true).await?;
     let tokenizer = service.model.route(&options)?.tokenizer();

@@ -1,6 +1,12 @@
-use axum::body::Body;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Request, StatusCode, header};
 use hpd_serve::{Keys, Limits};
+use hyper::body::Frame;
 use serde_json::json;
 
 use crate::support::{get, post, send, served_with};
@@ -55,6 +61,35 @@ async fn a_request_is_not_larger_than_is_taken() {
     let large = post(&app, "/embed", &json!({"inputs": "a".repeat(300)})).await;
     assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(large.text.contains("--payload-limit"), "{}", large.text);
+}
+
+/// A body that never comes.
+struct Never;
+
+impl HttpBody for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let patience = Duration::from_millis(20);
+    let limits = Limits { patience, max_concurrent_requests: 1, ..Limits::default() };
+    let app = served_with("bert_mean", limits, Keys::default(), None);
+    for _ in 0..2 {
+        let request = Request::post("/embed").header("content-type", "application/json");
+        let answer = send(&app, request.body(Body::new(Never)).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(answer.json()["error"], "the body was not there after 0.02 seconds");
+    }
+    assert_eq!(post(&app, "/embed", &json!({"inputs": "a"})).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

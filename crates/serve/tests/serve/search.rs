@@ -76,6 +76,19 @@ async fn hits_are_those_of_the_store() {
 }
 
 #[tokio::test]
+async fn a_request_gets_so_many_hits_in_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, _) = searched(folder.path());
+    let ask = async |limit: usize| {
+        post(&app, "/search", &json!({"queries": vec!["web"; 11], "limit": limit})).await
+    };
+    assert_eq!(ask(9_090).await.status, StatusCode::OK);
+    let refused = ask(9_091).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text.contains("split the request"), "{}", refused.text);
+}
+
+#[tokio::test]
 async fn filters_words_and_neighbours() {
     let folder = tempfile::tempdir().unwrap();
     let (app, _store) = searched(folder.path());
