@@ -170,7 +170,9 @@ impl Records {
             position: 0,
             bad: 0,
         };
-        records.open_next()?;
+        let mut seen = Fingerprinter::new();
+        records.open_next(&mut seen)?;
+        records.consumed = seen;
         Ok(records)
     }
 
@@ -185,7 +187,7 @@ impl Records {
     }
 
     /// Fingerprint of the consumed records as they stood in the source: equal for two streams at the same position
-    /// exactly if nothing before it was changed.
+    /// exactly if nothing before it was changed. What follows the last record, such as a blank line, is not in it.
     pub fn consumed(&self) -> Fingerprint {
         self.consumed.finish()
     }
@@ -205,19 +207,21 @@ impl Records {
 
     /// Moves to the next raw record, through the sources; `false` at the end of the last.
     fn advance(&mut self) -> Result<bool> {
+        let mut seen = self.consumed.clone();
         while let Some(cutter) = &mut self.cutter {
-            if cutter.advance(&mut self.consumed)? {
+            if cutter.advance(&mut seen)? {
                 self.position += 1;
+                self.consumed = seen;
                 return Ok(true);
             }
-            self.open_next()?;
+            self.open_next(&mut seen)?;
         }
         Ok(false)
     }
 
-    fn open_next(&mut self) -> Result<()> {
+    fn open_next(&mut self, seen: &mut Fingerprinter) -> Result<()> {
         self.cutter = match self.waiting.pop_front() {
-            Some(source) => Some(Cutter::open(&source, &self.options, &mut self.consumed)?),
+            Some(source) => Some(Cutter::open(&source, &self.options, seen)?),
             None => None,
         };
         Ok(())

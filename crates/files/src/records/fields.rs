@@ -39,6 +39,11 @@ fn take_id(
         };
     };
     match fields.remove(name) {
+        // An empty cell of a table is how it says that there is none.
+        Some(Value::String(id)) if id.is_empty() && asked.is_none() => Ok(None),
+        Some(Value::String(id)) if id.is_empty() => {
+            Err(Error::input(format!("field `{name}` in {} is empty; expected an id", place())))
+        }
         Some(Value::String(id)) => Ok(Some(id)),
         // A float would not come back as it was spelled: 2^64 is 1.8446744073709552e19.
         Some(Value::Number(id)) if !id.is_f64() => Ok(Some(id.to_string())),

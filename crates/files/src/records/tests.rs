@@ -145,6 +145,7 @@ fn ids_are_found_by_name_and_integers_become_strings() {
     );
     assert_eq!(ids(r#"{"id":-3,"text":""}"#).as_deref(), Some("-3"));
     assert_eq!(ids(r#"{"id":null,"text":""}"#), None);
+    assert_eq!(ids(r#"{"id":"","text":""}"#), None);
     assert_eq!(ids(r#"{"text":""}"#), None);
     assert!(complaint("a.jsonl", br#"{"id":1e30,"text":""}"#).contains("64-bit integer"));
     assert!(complaint("a.jsonl", br#"{"id":[1],"text":""}"#).contains("is an array"));
@@ -154,6 +155,10 @@ fn ids_are_found_by_name_and_integers_become_strings() {
     assert_eq!(records[0].id.as_deref(), Some("k"));
     assert_eq!(records[0].fields.get("id"), Some(&json!("i")));
     assert!(read_with("a.jsonl", br#"{"text":""}"#, &options).is_err());
+    let error = read_with("a.csv", b"key,text\nk,a\n,b\n", &options).unwrap_err().to_string();
+    assert!(error.starts_with("field `key` in line 3 of"), "{error}");
+    let skip_bad = RecordOptions { skip_bad: true, ..options };
+    assert_eq!(read_with("a.csv", b"key,text\nk,a\n,b\n", &skip_bad).unwrap().1, 1);
 }
 
 #[test]
@@ -308,6 +313,22 @@ fn a_change_before_the_position_changes_what_was_consumed() {
     assert_ne!(consumed("a.csv", b"text,x\na,b\nc,d\n"), consumed("a.csv", b"x,text\na,b\nc,d\n"));
     let file = |second| parquet_file(&[None, None, None], &[Some("a"), Some(second), Some("c")]);
     assert_ne!(consumed("a.parquet", &file("b")), consumed("a.parquet", &file("x")));
+}
+
+#[test]
+fn what_follows_the_last_record_is_not_in_what_was_consumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [("a.jsonl", "{\"text\":\"a\"}\n\n \n"), ("b.csv", "text\n"), ("c.jsonl", "\n")];
+    let sources = files.map(|(name, bytes)| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        Source::File(path)
+    });
+    let open = || Records::open_all(&sources, &RecordOptions::default()).unwrap();
+    let (mut read, mut passed) = (open(), open());
+    assert_eq!(read.by_ref().count(), 1);
+    assert_eq!(passed.pass_over(1).unwrap(), 1);
+    assert_eq!(read.consumed(), passed.consumed());
 }
 
 #[test]
