@@ -143,7 +143,11 @@ impl FromStr for Address {
                 return Err(Error::input(format!("hpd knows no engine `{other}`")).hint(SCHEMES));
             }
         };
-        let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        // A question mark before the host is one of the password.
+        let host = rest.rfind('@').unwrap_or(0);
+        let question = rest[host..].find('?').map_or(rest.len(), |question| host + question);
+        let (place, parameters) = rest.split_at(question);
+        let parameters = parameters.strip_prefix('?').unwrap_or("");
         let (mut collection, mut others) = (None, Vec::new());
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
@@ -168,7 +172,7 @@ fn joined(scheme: &str, place: &str, parameters: &[&str]) -> String {
     format!("{scheme}://{place}{joint}{}", parameters.join("&"))
 }
 
-/// `user:password@host/database` without the password, even one in which `/` or `@` was not written as `%2F` or `%40`.
+/// `user:password@host/database` without the password, even one in which `/`, `?` or `@` was not written as `%2F`, `%3F` or `%40`.
 fn without_password(place: &str) -> String {
     let Some((user, host)) = place.rsplit_once('@') else { return place.to_owned() };
     let user = user.split_once(':').map_or(user, |(user, _)| user);
@@ -219,6 +223,8 @@ mod tests {
             "postgresql://me:s3cret@host/db?sslmode=disable&password=s3cret&table=notes",
             "postgres://me:s3cret/s3cret@s3cret@host/db",
             "postgres://me:s3cret@[::1]:5432/db",
+            "postgres://me:s3cret?s3cret@host/db",
+            "postgres://me:?s3cret@host/db?sslmode=disable&table=notes",
             "milvus://me:s3cret@host:19530/db?collection=notes",
         ] {
             let address = address(text);
