@@ -27,7 +27,7 @@ const AFTER_HELP: &str = "\
 Examples:
   hpd dedupe --store notes.hpd --threshold 0.95
   hpd dedupe --store notes.hpd --threshold 0.99 --json | jq -r '.documents[1:][].id' |
-    xargs hpd index delete --store notes.hpd
+    hpd index delete --store notes.hpd --ids -
 
 Each document of a group scores at least so much with another of its group; shown is its score with
 the nearest. The first was added first. Nothing is changed. Every document is compared with every

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::Answer;
 use crate::arguments::{ModelArguments, RecordArguments};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, stdout_failed};
 
 use ranges::RangeArguments;
 use texts::EncodedTexts;
@@ -221,7 +221,7 @@ fn print_vectors(
     while let Some((ids, vectors)) = texts.next_block()? {
         write_json_lines(&mut stdout, &ids, &quantizer.quantize(&vectors), width)
             .and_then(|()| stdout.flush())
-            .map_err(|e| Error::io("write", "stdout", e))?;
+            .map_err(stdout_failed)?;
         rows += ids.len() as u64;
         terminal.advance(ids.len() as u64);
         interrupt::check(&format!("{rows} rows were printed"))?;
@@ -301,9 +301,6 @@ fn write_output(
         given => given,
     };
     let quantizer = Quantizer::new(precision, width, ranges.as_ref())?;
-    if let Some(ranges) = &ranges {
-        ranges::write_beside(output, ranges)?;
-    }
     let format = format_of_output(arguments)?;
     let mut writer =
         VectorWriter::create(output, format, precision.element(), precision.width(width))?;
@@ -313,7 +310,11 @@ fn write_output(
         terminal.advance(ids.len() as u64);
         interrupt::check("all rows are kept, `--resume` writes the output")?;
     }
-    writer.finish().map(|_| ())
+    let Some(ranges) = ranges else { return writer.finish().map(drop) };
+    // That there are no ranges is noticed, that they are of other vectors is not.
+    ranges::remove_others_beside(output, &ranges)?;
+    writer.finish()?;
+    ranges::write_beside(output, &ranges)
 }
 
 /// What was done.

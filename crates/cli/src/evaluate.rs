@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Truncate texts at so many tokens [default: what each model folder says]
     #[arg(long, value_name = "TOKENS")]
     max_seq_length: Option<usize>,
-    /// Numbers the model computes in, `float32` or `int8` [default: those its folder stores]
+    /// Numbers the model computes in, `float32`, `bfloat16` or `int8` [default: those its folder stores]
     #[arg(long, value_name = "ARITHMETIC")]
     arithmetic: Option<Arithmetic>,
     #[command(flatten)]

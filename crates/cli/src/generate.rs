@@ -7,6 +7,7 @@ use hpd_files::{Error, Result};
 
 use crate::Answer;
 use crate::arguments::Arguments;
+use crate::terminal::stdout_failed;
 
 /// What `hpd completions` takes.
 #[derive(Args, Debug)]
@@ -27,7 +28,7 @@ pub(crate) fn completions(arguments: &CompletionArguments) -> Result<Answer> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Arguments::command(), "hpd", &mut script);
     let mut stdout = std::io::stdout().lock();
-    std::io::Write::write_all(&mut stdout, &script).map_err(|e| Error::io("write", "stdout", e))?;
+    std::io::Write::write_all(&mut stdout, &script).map_err(stdout_failed)?;
     Ok(Answer::Yes)
 }
 

@@ -95,11 +95,12 @@ Examples:
 Routes:
   POST /v1/embeddings  as OpenAI's, with `dimensions` and `encoding_format`; GET /v1/models
   POST /embed, /similarity, /tokenize; GET /info, /health, /metrics  as text-embeddings-inference's
-  GET or POST /search  query (or queries), limit, filter, hybrid, min_score, exactness
+  GET or POST /search  query, limit, filter, hybrid, min_score, exactness; POST takes queries too,
+                       for 100000 hits together; a query has 10000 at most
   GET /similar         id, limit, filter, min_score, exactness; all as `hpd search` has them
   GET /                a page to try it
 
-A body is JSON. Where there are keys, all but /, /health and /ping want `Authorization: Bearer KEY`.
+A body is JSON and must be there within a minute, as a request's head must. Where there are keys, all but /, /health and /ping want `Authorization: Bearer KEY`.
 The store is read only; what `hpd index add` adds to it meanwhile is found by the next search.
 Ctrl-C or SIGTERM ends the requests that were begun, then the server.";
 
@@ -213,6 +214,7 @@ impl LimitArguments {
             max_client_batch_size,
             payload_limit,
             auto_truncate,
+            ..Limits::default()
         })
     }
 }

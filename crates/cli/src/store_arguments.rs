@@ -25,7 +25,7 @@ pub(crate) struct StoreArguments {
     /// Branch, tag or commit of a Hugging Face id
     #[arg(long, value_name = "REVISION", requires = "model")]
     revision: Option<String>,
-    /// Numbers the model computes in, `float32` or `int8` [default: those its folder stores]
+    /// Numbers the model computes in, `float32`, `bfloat16` or `int8` [default: those its folder stores]
     #[arg(long, value_name = "ARITHMETIC")]
     arithmetic: Option<Arithmetic>,
 }

@@ -1,11 +1,12 @@
 //! The terminal: bars and notes on stderr, data on stdout, errors once.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use hpd_files::{Error, Progress, Result, interrupt};
+use hpd_files::{Error, ErrorKind, Progress, Result, interrupt};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::Global;
@@ -46,7 +47,7 @@ impl Terminal {
     /// When stdout is closed; [`is_closed_pipe`] knows that one.
     pub(crate) fn print(&self, line: &str) -> Result<()> {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{line}").map_err(|e| Error::io("write", "stdout", e))
+        writeln!(stdout, "{line}").map_err(stdout_failed)
     }
 
     /// Prints a line of talk to stderr, unless quiet.
@@ -129,14 +130,38 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
+/// Why stdout could not be written to. A type of its own, since other pipes and sockets break too.
+#[derive(Debug)]
+struct StdoutFailed(io::Error);
+
+impl fmt::Display for StdoutFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for StdoutFailed {}
+
+/// The error of whoever writes to stdout.
+pub(crate) fn stdout_failed(error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, "cannot write to stdout").caused_by(StdoutFailed(error))
+}
+
 /// Whether `error` only says that the reader of our output went away.
 pub(crate) fn is_closed_pipe(error: &Error) -> bool {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<io::Error>() {
-            return io.kind() == io::ErrorKind::BrokenPipe;
-        }
-        cause = inner.source();
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<StdoutFailed>());
+    cause.is_some_and(|StdoutFailed(error)| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_closed_stdout_is_no_error() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&stdout_failed(broken())));
+        assert!(!is_closed_pipe(&stdout_failed(io::ErrorKind::StorageFull.into())));
+        assert!(!is_closed_pipe(&Error::io("write", "a socket", broken())));
     }
-    false
 }

@@ -1,7 +1,7 @@
 //! Where the ranges of int8 and uint8 come from, and where they are kept for the next set of vectors.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::Args;
 use hpd_encoder::{Precision, Ranges};
@@ -96,11 +96,30 @@ fn read(path: &Path) -> Result<Ranges> {
     })
 }
 
-/// `OUTPUT.ranges.json`.
+/// Writes `OUTPUT.ranges.json`.
 pub(super) fn write_beside(output: &Path, ranges: &Ranges) -> Result<()> {
+    atomic::write(&beside(output), &written(ranges)?)
+}
+
+/// Removes `OUTPUT.ranges.json` if it holds other ranges.
+pub(super) fn remove_others_beside(output: &Path, ranges: &Ranges) -> Result<()> {
+    let file = beside(output);
+    let found = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(|e| Error::io("read", &file, e))?,
+    };
+    if found == written(ranges)? {
+        return Ok(());
+    }
+    fs::remove_file(&file).map_err(|e| Error::io("remove", &file, e))
+}
+
+fn beside(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
     name.push(".ranges.json");
-    let text = serde_json::to_vec(ranges)
-        .map_err(|e| Error::input("cannot write the ranges").caused_by(e))?;
-    atomic::write(Path::new(&name), &text)
+    name.into()
+}
+
+fn written(ranges: &Ranges) -> Result<Vec<u8>> {
+    serde_json::to_vec(ranges).map_err(|e| Error::input("cannot write the ranges").caused_by(e))
 }
