@@ -98,9 +98,10 @@ Routes:
   GET or POST /search  query, limit, filter, hybrid, min_score, exactness; POST takes queries too,
                        for 100000 hits together; a query has 10000 at most
   GET /similar         id, limit, filter, min_score, exactness; all as `hpd search` has them
-  GET /                a page to try it
+  GET /                a page to try it; GET /openapi.json, which describes all of these
 
-A body is JSON and must be there within a minute, as a request's head must. Where there are keys, all but /, /health and /ping want `Authorization: Bearer KEY`.
+A body is JSON and must be there within a minute, as a request's head must. Where there are keys,
+all but /, /health, /ping and /openapi.json want `Authorization: Bearer KEY`.
 The store is read only; what `hpd index add` adds to it meanwhile is found by the next search.
 Ctrl-C or SIGTERM ends the requests that were begun, then the server.";
 

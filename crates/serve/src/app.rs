@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::failure::{Failure, FailureKind};
 use crate::service::Service;
-use crate::{openai, page, search, tei};
+use crate::{openai, openapi, page, search, tei};
 
 /// The routes of a service, to be served or called in a test.
 pub fn app(service: Arc<Service>) -> Router {
@@ -47,6 +47,7 @@ pub fn app(service: Arc<Service>) -> Router {
         .route("/", post(tei::embed).route_layer(guarded()).get(page::page))
         .route("/health", get(tei::health))
         .route("/ping", get(tei::health))
+        .route("/openapi.json", get(openapi::openapi))
         .method_not_allowed_fallback(wrong_method);
     openai
         .merge(own)

@@ -3,7 +3,7 @@
 //! `request ─tokenize─> Tokens ─Queue─> Batch ─encode─> rows ─> answer`, and for a search on `─> Store ─> Hits ─> answer`
 //!
 //! The routes are those that clients know: OpenAI's under `/v1` ([`openai`]), those of text-embeddings-inference ([`tei`]), and
-//! `/search` for a store ([`search`]). [`app()`] puts them together and can be called without a port; [`serve`] binds it to one.
+//! `/search` for a store ([`search`]); [`openapi`] describes them. [`app()`] puts them together and can be called without a port; [`serve`] binds it to one.
 //!
 //! Connections are many and wait, computing is as many threads as there are cores: so requests leave their tokens in a
 //! [`queue`], one thread takes as many as fit a batch, from all requests in turn, and the encoder's own threads compute it. Who comes
@@ -17,6 +17,7 @@ mod failure;
 mod listen;
 mod metrics;
 mod openai;
+mod openapi;
 mod page;
 mod queue;
 mod search;

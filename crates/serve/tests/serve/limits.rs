@@ -15,7 +15,7 @@ use crate::support::{get, post, send, served_with};
 async fn without_its_key_nothing_is_answered_but_that_it_is_there() {
     let keys = Keys::new(&["secret", "another"]).unwrap();
     let app = served_with("bert_mean", Limits::default(), keys, None);
-    for open in ["/", "/health", "/ping"] {
+    for open in ["/", "/health", "/ping", "/openapi.json"] {
         assert_eq!(get(&app, open).await.status, StatusCode::OK, "{open}");
     }
     for guarded in ["/info", "/metrics", "/search?query=a", "/similar?id=a", "/v1/models"] {

@@ -3,6 +3,7 @@
 
 mod limits;
 mod openai;
+mod openapi;
 mod search;
 mod support;
 mod tei;

@@ -43,7 +43,7 @@ fn add(store: &mut Store, model: &Model, texts: &[&str], first: usize) {
     store.add(&documents, &vectors).unwrap();
 }
 
-fn searched(folder: &Path) -> (Router, Store) {
+pub(crate) fn searched(folder: &Path) -> (Router, Store) {
     let (folder, model) = (folder.join("store"), model("bert_heads"));
     let mut store = Store::create(&folder, &settings(&model)).unwrap();
     add(&mut store, &model, &TEXTS, 0);
