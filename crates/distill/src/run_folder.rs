@@ -67,14 +67,29 @@ impl RunFolder {
     /// Claims `OUTPUT.run` for a student at `output`.
     ///
     /// # Errors
-    /// When the student or an earlier run is there and neither `resume` nor `overwrite` is asked for.
+    /// When the student or an earlier run is there and neither `resume` nor `overwrite` is asked for, when `resume` is
+    /// and what is there was made by no run, or when a file has the place.
     pub fn open(output: &Path, resume: bool, overwrite: bool) -> Result<Self> {
         let folder = Self { path: run_path(output)?, output: output.to_owned(), resume };
         if overwrite && folder.path.exists() {
             fs::remove_dir_all(&folder.path).map_err(|e| Error::io("remove", &folder.path, e))?;
         }
-        if output.exists() && !overwrite && !resume {
-            return Err(Error::input(format!("`{}` is there already", output.display()))
+        if output.exists() && !output.is_dir() {
+            return Err(Error::input(format!(
+                "`{}` is a file, expected a folder or nothing",
+                output.display()
+            ))
+            .hint("choose another --output"));
+        }
+        let goes_on = resume && folder.run_file().exists();
+        if output.exists() && !overwrite && !goes_on {
+            let (there, run) = (output.display(), folder.path.display());
+            let none = if resume {
+                format!(", and `{run}` holds no run to go on with")
+            } else {
+                String::new()
+            };
+            return Err(Error::input(format!("`{there}` is there already{none}"))
                 .hint("choose another --output, or replace it with --overwrite"));
         }
         if folder.run_file().exists() && !resume {
@@ -298,6 +313,27 @@ mod tests {
         let output = dir.path().join("student");
         fs::create_dir(&output).unwrap();
         assert!(RunFolder::open(&output, false, false).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_no_run_made_is_not_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("notes");
+        fs::create_dir(&output).unwrap();
+        let refused = RunFolder::open(&output, true, false).unwrap_err();
+        assert!(refused.to_string().contains("is there already"), "{refused}");
+        assert!(refused.hint_text().unwrap().contains("--overwrite"));
+    }
+
+    #[test]
+    fn a_file_is_never_replaced_by_a_student() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("notes.txt");
+        fs::write(&output, "mine").unwrap();
+        for (resume, overwrite) in [(false, false), (true, false), (false, true)] {
+            let refused = RunFolder::open(&output, resume, overwrite).unwrap_err();
+            assert!(refused.to_string().contains("is a file"), "{refused}");
+        }
     }
 
     #[test]
