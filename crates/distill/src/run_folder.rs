@@ -61,19 +61,17 @@ pub struct RunFolder {
     path: PathBuf,
     output: PathBuf,
     resume: bool,
+    overwrite: bool,
 }
 
 impl RunFolder {
-    /// Claims `OUTPUT.run` for a student at `output`.
+    /// Claims `OUTPUT.run` for a student at `output`; what `overwrite` replaces stands until [`RunFolder::bind`].
     ///
     /// # Errors
     /// When the student or an earlier run is there and neither `resume` nor `overwrite` is asked for, when `resume` is
     /// and what is there was made by no run, or when a file has the place.
     pub fn open(output: &Path, resume: bool, overwrite: bool) -> Result<Self> {
-        let folder = Self { path: run_path(output)?, output: output.to_owned(), resume };
-        if overwrite && folder.path.exists() {
-            fs::remove_dir_all(&folder.path).map_err(|e| Error::io("remove", &folder.path, e))?;
-        }
+        let folder = Self { path: run_path(output)?, output: output.to_owned(), resume, overwrite };
         if output.exists() && !output.is_dir() {
             return Err(Error::input(format!(
                 "`{}` is a file, expected a folder or nothing",
@@ -92,7 +90,7 @@ impl RunFolder {
             return Err(Error::input(format!("`{there}` is there already{none}"))
                 .hint("choose another --output, or replace it with --overwrite"));
         }
-        if folder.run_file().exists() && !resume {
+        if folder.run_file().exists() && !resume && !overwrite {
             return Err(Error::input(format!("`{}` holds an earlier run", folder.path.display()))
                 .hint("go on with it by --resume, or start again with --overwrite"));
         }
@@ -101,11 +99,15 @@ impl RunFolder {
     }
 
     /// Records what the run is about, or makes sure that it still is about the same. Gives the results of a
-    /// run that is done.
+    /// run that is done. An earlier run that is to be replaced goes now, when all that was typed has proved usable.
     ///
     /// # Errors
     /// When an earlier run was started with something else; names what.
     pub fn bind(&self, binding: &serde_json::Map<String, Value>) -> Result<Option<Value>> {
+        if self.overwrite {
+            fs::remove_dir_all(&self.path).map_err(|e| Error::io("remove", &self.path, e))?;
+            fs::create_dir_all(&self.path).map_err(|e| Error::io("create", &self.path, e))?;
+        }
         if !self.resume || !self.run_file().exists() {
             self.write(Status::Running, binding, None)?;
             return Ok(None);

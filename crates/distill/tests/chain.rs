@@ -13,7 +13,7 @@ use hpd_distill::pca::Pca;
 use hpd_distill::plan::plan;
 use hpd_distill::projected;
 use hpd_distill::recipe::Recipe;
-use hpd_distill::run::{Settings, TeacherArgument, run};
+use hpd_distill::run::{DeviceChoice, Settings, TeacherArgument, run};
 use hpd_distill::scores::Scores;
 use hpd_distill::start::{KeptLayers, StudentStart};
 use hpd_encoder::{EncodeOptions, Model, ModelType};
@@ -614,6 +614,29 @@ fn a_run_that_is_done_is_not_repeated_and_another_recipe_is_refused() {
     assert_eq!(run(&settings, &Silent).unwrap().to_string(), first.to_string());
     settings.recipe.set("batch_size", "16").unwrap();
     assert!(run(&settings, &Silent).unwrap_err().to_string().contains("its recipe.batch_size was"));
+}
+
+#[test]
+fn an_earlier_run_is_replaced_only_when_all_that_was_typed_is_usable() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), "hpd");
+    run(&settings, &Silent).unwrap();
+    settings.overwrite = true;
+    let before = checkpoints(&settings);
+    let refused = |change: &dyn Fn(&mut Settings)| {
+        let mut mistaken = settings.clone();
+        change(&mut mistaken);
+        run(&mistaken, &Silent).unwrap_err();
+        assert!(checkpoints(&settings) == before);
+        assert!(folder.path().join("student.run/teacher").exists());
+    };
+    refused(&|it| it.sentences[0].path = folder.path().join("sentence.txt"));
+    refused(&|it| it.triplets = vec![folder.path().join("sentence.txt")]);
+    refused(&|it| it.projection = Some(folder.path().join("other.run")));
+    refused(&|it| it.recipe.dim = 4096);
+    if !cfg!(feature = "metal") {
+        refused(&|it| it.device = DeviceChoice::Metal);
+    }
 }
 
 #[test]
