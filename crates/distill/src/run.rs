@@ -313,6 +313,9 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let start = settings.narrowed(whole, &text, &folder, progress)?;
     let mut binding = binding(&start, &card, &sentences, recipe)?;
     // Only where there are any, so that runs from before these existed can be gone on with.
+    if let Some(repeats) = repeats(&sentences) {
+        binding.insert("weights of files".to_owned(), repeats);
+    }
     if let Some(triplets) = &triplets {
         binding.insert("triplets".to_owned(), json!(triplets.fingerprint().to_string()));
     }
@@ -631,6 +634,14 @@ fn binding(
         (RECIPE): recipe.to_toml(),
     });
     Ok(binding.as_object().cloned().unwrap_or_default())
+}
+
+/// Of each file its sentences and how often an epoch sees them, where any is seen more than once. A share below 1
+/// decides which sentences there are, and their fingerprint tells.
+fn repeats(sentences: &Sentences) -> Option<Value> {
+    let files = sentences.files();
+    let parts: Vec<_> = files.iter().map(|file| (file.kept, file.weight.max(1.0))).collect();
+    parts.iter().any(|(_, weight)| *weight > 1.0).then(|| json!(parts))
 }
 
 /// Where to train.

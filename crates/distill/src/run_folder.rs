@@ -173,9 +173,13 @@ fn differences(
 ) -> Vec<String> {
     let mut found = Vec::new();
     for (name, value) in earlier {
-        let now = now.get(name).unwrap_or(&Value::Null);
-        compare(name, &by_knobs(name, value), &by_knobs(name, now), &mut found);
+        match now.get(name) {
+            Some(now) => compare(name, &by_knobs(name, value), &by_knobs(name, now), &mut found),
+            None => found.push(format!("its {name} was {value}, this command has none")),
+        }
     }
+    let added = now.iter().filter(|(name, _)| !earlier.contains_key(*name));
+    found.extend(added.map(|(name, now)| format!("it had no {name}, this command has {now}")));
     found
 }
 
@@ -260,6 +264,24 @@ mod tests {
         let other = RunFolder::open(&output, true, false).unwrap().bind(&binding("b")).unwrap_err();
         assert!(other.to_string().contains("its teacher was \"a\", this command has \"b\""));
         RunFolder::open(&output, false, true).unwrap().bind(&binding("b")).unwrap();
+    }
+
+    #[test]
+    fn what_is_given_beside_or_left_out_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("student");
+        let mut more = binding("a");
+        more.insert("paraphrases".to_owned(), Value::from("b"));
+        RunFolder::open(&output, false, false).unwrap().bind(&binding("a")).unwrap();
+        let again = || RunFolder::open(&output, true, false).unwrap();
+        let added = again().bind(&more).unwrap_err().to_string();
+        assert!(added.ends_with("it had no paraphrases, this command has \"b\""), "{added}");
+        RunFolder::open(&output, false, true).unwrap().bind(&more).unwrap();
+        let left_out = again().bind(&binding("a")).unwrap_err().to_string();
+        assert!(
+            left_out.ends_with("its paraphrases was \"b\", this command has none"),
+            "{left_out}"
+        );
     }
 
     #[test]

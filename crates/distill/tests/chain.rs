@@ -535,6 +535,34 @@ fn a_run_is_bound_to_its_paraphrases_and_does_without_when_there_are_none() {
 }
 
 #[test]
+fn a_run_is_bound_to_how_often_it_takes_its_files_and_to_what_comes_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), "hpd");
+    run(&settings, &Silent).unwrap();
+    let file = folder.path().join("student.run/run.json");
+    assert!(!fs::read_to_string(&file).unwrap().contains("weights of files"));
+    settings.resume = true;
+    settings.paraphrases = paraphrased(folder.path()).paraphrases;
+    let error = run(&settings, &Silent).unwrap_err().to_string();
+    assert!(error.contains("it had no paraphrases"), "{error}");
+    settings.paraphrases.clear();
+    settings.projection = Some(folder.path().join("student.run"));
+    let error = run(&settings, &Silent).unwrap_err().to_string();
+    assert!(error.contains("it had no projection"), "{error}");
+    settings.projection = None;
+    settings.sentences[0].weight = 2.0;
+    let error = run(&settings, &Silent).unwrap_err().to_string();
+    assert!(error.contains("it had no weights of files"), "{error}");
+    (settings.resume, settings.overwrite) = (false, true);
+    run(&settings, &Silent).unwrap();
+    (settings.resume, settings.overwrite) = (true, false);
+    run(&settings, &Silent).unwrap();
+    settings.sentences[0].weight = 5.0;
+    let error = run(&settings, &Silent).unwrap_err().to_string();
+    assert!(error.contains("its weights of files was [[400,2.0]]"), "{error}");
+}
+
+#[test]
 fn a_plan_counts_paraphrases() {
     let folder = tempfile::tempdir().unwrap();
     let with = plan(&paraphrased(folder.path()), &Silent).unwrap();
