@@ -15,7 +15,7 @@ use hpd_eval::sts::Pairs;
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result};
 
-use crate::agreement::agreement;
+use crate::agreement::View;
 use crate::beginning::DevSts;
 use crate::card::{
     Card, DataFacts, Results, Speed, StudentBody, StudentFacts, TeacherFacts, TrainingFacts,
@@ -105,10 +105,11 @@ impl Finish<'_> {
         let teacher_sts = self.judged.and_then(|judged| judged.teacher);
         let projected_sts = self.judged.and_then(|judged| judged.projected);
         let student_sts = self.student_sts(&student)?;
+        let view = (!texts.is_empty()).then(|| View::of(&full));
         let line = |name: &str, rows: &Matrix, target: Option<&Matrix>, dev_sts| Row {
             name: name.to_owned(),
             dim: rows.dim,
-            held_back: (!texts.is_empty()).then(|| agreement(&full, rows, target)),
+            held_back: view.as_ref().map(|teacher| teacher.agreement(rows, target)),
             dev_sts,
         };
         fs::remove_dir_all(trial).map_err(|e| Error::io("remove", trial, e))?;

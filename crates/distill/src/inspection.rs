@@ -18,7 +18,7 @@ use hpd_files::{Error, Progress, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::agreement::{agreement, cosines_to};
+use crate::agreement::{View, cosines_to};
 use crate::beginning::{Beginning, HeldBack, TokenCounts, texts_of};
 use crate::checkpoint::Checkpoint;
 use crate::overlap::{Overlap, overlap};
@@ -255,15 +255,16 @@ impl Students {
 
     fn rows(&self, beginning: &Beginning, run: &RunFile, course: &Course) -> Vec<Row> {
         let sts = beginning.dev_sts.as_ref();
+        let (teacher, target) = (&self.held_back.teacher, Some(&self.target));
+        let view = (!teacher.is_empty()).then(|| View::of(teacher));
         let row = |name: &str, rows: &Matrix, target: Option<&Matrix>, dev_sts| Row {
             name: name.to_owned(),
             dim: rows.dim,
-            held_back: (!rows.is_empty()).then(|| agreement(&self.held_back.teacher, rows, target)),
+            held_back: view.as_ref().map(|teacher| teacher.agreement(rows, target)),
             dev_sts,
         };
-        let target = Some(&self.target);
         let mut rows = vec![
-            row("teacher", &self.held_back.teacher, None, sts.and_then(|sts| sts.teacher)),
+            row("teacher", teacher, None, sts.and_then(|sts| sts.teacher)),
             row(&self.projection, &self.target, target, sts.and_then(|sts| sts.projected)),
             row("student at start", &self.held_back.start, target, sts.and_then(|sts| sts.student)),
         ];
