@@ -42,7 +42,8 @@ pub struct Recipe {
     /// Tokens a training sentence is cut to, special ones included where there are any (128, 512): attention's cost
     /// grows with its square.
     pub max_tokens: usize,
-    /// Longer training sentences are left out, in characters; 0 keeps all (0, 256).
+    /// Longer training sentences are left out, in characters; 0 is the usual limit of 2,000 (0, 256). Texts of triplets and
+    /// of paraphrases keep to that one whatever stands here.
     pub max_characters: usize,
     /// Share of activations dropped in training (0, 0.1): with targets instead of labels there is little to overfit.
     pub dropout: f32,

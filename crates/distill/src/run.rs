@@ -43,7 +43,7 @@ pub struct Settings {
     pub start: StudentStart,
     /// The text to train on.
     pub sentences: Vec<SentenceFile>,
-    /// What of it is taken.
+    /// What of it is taken; the recipe's seed and its `max_characters`, where that is above 0, stand above those here.
     pub sentence_options: SentenceOptions,
     /// Files of texts that belong together.
     pub triplets: Vec<PathBuf>,
@@ -194,7 +194,7 @@ impl Settings {
         let mut options = self.sentence_options.clone();
         options.seed = recipe.seed;
         if recipe.max_characters > 0 {
-            options.max_characters = options.max_characters.min(recipe.max_characters);
+            options.max_characters = recipe.max_characters;
         }
         options
     }

@@ -15,6 +15,7 @@ use hpd_distill::projected;
 use hpd_distill::recipe::Recipe;
 use hpd_distill::run::{DeviceChoice, Settings, TeacherArgument, run};
 use hpd_distill::scores::Scores;
+use hpd_distill::sentences::SentenceFile;
 use hpd_distill::start::{KeptLayers, StudentStart};
 use hpd_encoder::{EncodeOptions, Model, ModelType};
 use hpd_files::{Progress, Silent};
@@ -311,6 +312,21 @@ fn a_plan_counts_the_tokens_that_stay() {
     let error = plan(&settings, &Silent).unwrap_err();
     assert!(error.to_string().contains("has 300 tokens"), "{error}");
     assert!(!folder.path().join("student.run").exists());
+}
+
+#[test]
+fn a_recipe_lowers_and_raises_the_length_of_sentences_and_0_leaves_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), "hpd");
+    settings.recipe.set("max_tokens", "16").unwrap();
+    let path = folder.path().join("long.txt");
+    fs::write(&path, format!("{}\n{}\n", "short ".repeat(300), "longer ".repeat(300))).unwrap();
+    settings.sentences.push(SentenceFile { path, weight: 1.0 });
+    let mut sentences = |longest: &str| {
+        settings.recipe.set("max_characters", longest).unwrap();
+        plan(&settings, &Silent).unwrap().sentences + settings.sentence_options.dev
+    };
+    assert_eq!(["0", "100", "1900", "3000"].map(&mut sentences), [401, 400, 401, 402]);
 }
 
 /// Runs `settings` to its end, killed twice on the way, and gives the checkpoints' bytes.
