@@ -7,13 +7,16 @@
 //! cache/3f0c…-91ab…/manifest.json      whose vectors, of which sentences, how many, and a checksum a shard
 //!                   shard-00000.f16    4096 rows of little-endian half floats, nothing else
 //!                   shard-00001.f16
+//!                   lock               empty; locked while a shard and the manifest are written
 //! ```
 //!
 //! A shard gets its name when it is whole and its checksum enters the manifest after that, so a killed process
-//! loses the shard in work and nothing else. Half floats, because a unit vector rounded to them moves by less
+//! loses the shard in work and nothing else. Several runs may share a cache: who writes a shard holds the lock of the folder and
+//! takes over what others wrote into the manifest. Half floats, because a unit vector rounded to them moves by less
 //! than 2e-4 of its length while a million rows of 384 fit in 0.8 GB.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +35,7 @@ pub const SHARD_ROWS: usize = 4096;
 const VERSION: u32 = 1;
 const DTYPE: &str = "f16";
 const MANIFEST: &str = "manifest.json";
+const LOCK: &str = "lock";
 
 /// Whose vectors a cache holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +137,7 @@ impl TeacherCache {
         missing.map(|(shard, _)| (shard, self.manifest.rows_of(shard))).collect()
     }
 
-    /// Writes shard `shard` durably.
+    /// Writes shard `shard` durably, and keeps those that another run has written meanwhile.
     ///
     /// # Errors
     /// When the rows have another width than the shards before, their number is wrong, a number does not fit
@@ -151,8 +155,10 @@ impl TeacherCache {
         let bytes = half_bytes(rows).map_err(|row| {
             Error::input(format!("vector {}: not finite in half precision", expected.start + row))
         })?;
+        let _lock = self.lock()?;
         atomic::write(&self.shard_path(shard), &bytes)?;
         self.manifest.dim = rows.dim;
+        self.take_over_shards();
         self.manifest.shards[shard] = Some(Fingerprint::of(&bytes).to_string());
         self.write_manifest()
     }
@@ -232,6 +238,33 @@ impl TeacherCache {
         }
     }
 
+    /// Held until it is dropped; nobody else writes until then.
+    fn lock(&self) -> Result<File> {
+        let path = self.folder.join(LOCK);
+        atomic::create_parent(&path)?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|e| Error::io("open", &path, e))?;
+        match file.lock() {
+            // Some network file systems have no locks; there, a cache is for one run at a time.
+            Err(error) if error.kind() != ErrorKind::Unsupported => {
+                Err(Error::io("lock", &path, error))
+            }
+            _ => Ok(file),
+        }
+    }
+
+    /// Adds the shards that only the manifest on disk has. One of them that was found damaged here is about to be written
+    /// again, or will be found so by the next run.
+    fn take_over_shards(&mut self) {
+        let Ok(Some(found)) = read_manifest(&self.folder) else { return };
+        if !self.manifest.continues(&found) || found.dim != self.manifest.dim {
+            return;
+        }
+        for (own, theirs) in self.manifest.shards.iter_mut().zip(found.shards) {
+            *own = own.take().or(theirs);
+        }
+    }
+
     fn write_manifest(&self) -> Result<()> {
         let path = self.folder.join(MANIFEST);
         let text = serde_json::to_vec_pretty(&self.manifest)
@@ -299,16 +332,20 @@ impl Manifest {
         }
     }
 
-    /// What to go on with, given the manifest found in the folder.
-    fn continued(self, found: Self, folder: &Path) -> Result<Self> {
-        let same = found.version == VERSION
+    /// Whether `found` is about the same vectors, however many of them it has.
+    fn continues(&self, found: &Self) -> bool {
+        found.version == VERSION
             && found.teacher.fingerprint == self.teacher.fingerprint
             && found.sentences == self.sentences
             && found.rows == self.rows
             && found.shard_rows == self.shard_rows
             && found.dtype == self.dtype
-            && found.shards.len() == self.shards.len();
-        if same {
+            && found.shards.len() == self.shards.len()
+    }
+
+    /// What to go on with, given the manifest found in the folder.
+    fn continued(self, found: Self, folder: &Path) -> Result<Self> {
+        if self.continues(&found) {
             return Ok(found);
         }
         Err(Error::mismatch(format!(
@@ -348,7 +385,7 @@ fn read_manifest(folder: &Path) -> Result<Option<Manifest>> {
     let path = folder.join(MANIFEST);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", &path, error)),
     };
     let manifest = serde_json::from_slice(&bytes).map_err(|error| {
@@ -452,6 +489,18 @@ mod tests {
         let resumed = open(stopped.path());
         assert!(resumed.missing().is_empty());
         assert_eq!(bytes(cache.folder()), bytes(resumed.folder()));
+    }
+
+    #[test]
+    fn two_runs_that_share_a_cache_keep_each_others_shards() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut one, mut other) = (open(folder.path()), open(folder.path()));
+        fill(&mut one, 1);
+        other.write(2, &matrix(2 * SHARD_ROWS..ROWS)).unwrap();
+        let missing: Vec<usize> = open(folder.path()).missing().iter().map(|(s, _)| *s).collect();
+        assert_eq!(missing, [1]);
+        one.write(1, &matrix(SHARD_ROWS..2 * SHARD_ROWS)).unwrap();
+        assert_eq!(one.into_vectors().unwrap().gather(&[7]).data, matrix(7..8).data);
     }
 
     #[test]
