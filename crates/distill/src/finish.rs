@@ -64,7 +64,6 @@ pub(crate) struct Finish<'a> {
     pub(crate) outcome: &'a Outcome,
     /// What the teacher reached on the scored pairs, measured when the run began.
     pub(crate) judged: Option<&'a DevSts>,
-    pub(crate) seconds: f64,
     pub(crate) material: Material<'a>,
 }
 
@@ -122,7 +121,7 @@ impl Finish<'_> {
                 line("student", &encoded, Some(&projected), student_sts),
             ],
             steps: self.outcome.steps as usize,
-            training_seconds: self.seconds,
+            training_seconds: self.outcome.seconds,
             sentences_per_second: self.outcome.sentences_per_second,
             encoded_per_second: texts.len() as f64 / encode_seconds.max(1e-9),
         })
@@ -217,7 +216,7 @@ impl Finish<'_> {
                 recipe_toml: self.recipe().to_toml(),
                 loss: self.recipe().loss_names(),
                 steps: self.outcome.steps as usize,
-                seconds: self.seconds,
+                seconds: self.outcome.seconds,
                 machine: format!("{}, {} threads", machine.cpu, machine.threads),
             },
             results: scores.map(results).unwrap_or_default(),

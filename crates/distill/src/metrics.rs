@@ -68,6 +68,9 @@ pub struct Metrics {
     /// Spearman's correlation on the STS development pairs, times 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dev_sts: Option<f64>,
+    /// Seconds of training up to here, evaluations, checkpoints and the processes before this one included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 /// A metrics file open for the next line.
@@ -75,6 +78,9 @@ pub struct Metrics {
 pub struct MetricsFile {
     path: PathBuf,
     file: File,
+    /// Seconds that earlier processes trained up to the last line that stands. Here and not in the checkpoint, which is the
+    /// same bit for bit however often a run was stopped.
+    seconds_before: f64,
 }
 
 impl MetricsFile {
@@ -88,11 +94,20 @@ impl MetricsFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Error::io("read", path, error)),
         };
-        let kept: String = old.split_inclusive('\n').filter(|line| stands(line, step)).collect();
-        atomic::write(path, kept.as_bytes())?;
+        let lines =
+            old.split_inclusive('\n').filter_map(|line| Some((line, standing(line, step)?)));
+        let (kept, lines): (Vec<&str>, Vec<Metrics>) = lines.unzip();
+        atomic::write(path, kept.concat().as_bytes())?;
         let file = OpenOptions::new().append(true).open(path);
         let file = file.map_err(|e| Error::io("open", path, e))?;
-        Ok(Self { path: path.to_owned(), file })
+        // Runs of an earlier hpd do not say.
+        let seconds_before = lines.iter().rev().find_map(|line| line.seconds).unwrap_or(0.0);
+        Ok(Self { path: path.to_owned(), file, seconds_before })
+    }
+
+    /// Seconds that earlier processes trained, up to the last line that stands.
+    pub fn seconds_before(&self) -> f64 {
+        self.seconds_before
     }
 
     /// Appends a line.
@@ -107,9 +122,10 @@ impl MetricsFile {
     }
 }
 
-fn stands(line: &str, step: u64) -> bool {
-    let whole = line.ends_with('\n');
-    whole && serde_json::from_str::<Metrics>(line).is_ok_and(|metrics| metrics.step <= step)
+/// What a whole line says, if it is of no later step.
+fn standing(line: &str, step: u64) -> Option<Metrics> {
+    let whole = line.strip_suffix('\n')?;
+    serde_json::from_str::<Metrics>(whole).ok().filter(|metrics| metrics.step <= step)
 }
 
 #[cfg(test)]
@@ -131,5 +147,18 @@ mod tests {
         let steps = text.lines().map(|line| serde_json::from_str::<Metrics>(line).unwrap().step);
         assert_eq!(steps.collect::<Vec<_>>(), [10, 20, 25]);
         assert!(text.starts_with("{\"step\":10,\"epoch\":0.0,\"loss\":0.5}\n"));
+    }
+
+    #[test]
+    fn seconds_count_up_to_the_line_that_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut file = MetricsFile::resume(&path, 0).unwrap();
+        assert_eq!(file.seconds_before(), 0.0);
+        for (step, seconds) in [(10, Some(1.5)), (20, None), (30, Some(4.0))] {
+            file.write(&Metrics { step, seconds, ..Metrics::default() }).unwrap();
+        }
+        assert_eq!(MetricsFile::resume(&path, 30).unwrap().seconds_before(), 4.0);
+        assert_eq!(MetricsFile::resume(&path, 20).unwrap().seconds_before(), 1.5);
     }
 }

@@ -8,7 +8,6 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Instant;
 
 use burn::tensor::Device;
 use hpd_encoder::{EncodeOptions, Model, OpenOptions, Tokens};
@@ -379,9 +378,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     };
     let student = start.student(recipe, &projection, &lesson.tokens, &device, progress)?;
     let judged = begin(settings, &teacher, &student, &lesson, &material, &folder, progress)?;
-    let began = Instant::now();
     let outcome = train_student(recipe, student, &lesson, &material, &binding, &folder, progress)?;
-    let seconds = began.elapsed().as_secs_f64();
 
     let finish = Finish {
         settings,
@@ -389,7 +386,6 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
         card: &card,
         outcome: &outcome,
         judged: judged.as_ref(),
-        seconds,
         material,
     };
     let scores = finish.score(&folder.place("student"), progress)?;

@@ -30,7 +30,7 @@ pub struct Scores {
     pub rows: Vec<Row>,
     /// Optimiser steps.
     pub steps: usize,
-    /// Seconds of training, over all parts of an interrupted run.
+    /// Seconds of training, over all parts of an interrupted run, each up to the last line of metrics that stood.
     pub training_seconds: f64,
     /// Sentences trained on in a second.
     pub sentences_per_second: f64,

@@ -98,6 +98,8 @@ pub struct Outcome {
     pub metrics: Metrics,
     /// Steps taken over the whole run, earlier processes included.
     pub steps: u64,
+    /// Seconds of training, evaluation and checkpoints, over all processes.
+    pub seconds: f64,
     /// Sentences a second over this process's steps, without evaluation and checkpoints.
     pub sentences_per_second: f64,
 }
@@ -117,6 +119,7 @@ pub fn train(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Outcome> {
+    let began = Instant::now();
     data.check(recipe, &student)?;
     let device = student.device();
     let batches = Batches {
@@ -158,6 +161,8 @@ pub fn train(
         student.body = student.body.freeze_embeddings();
     }
     let mut metrics_file = MetricsFile::resume(&folder.join(METRICS), state.step)?;
+    let before = metrics_file.seconds_before();
+    let seconds = || before + began.elapsed().as_secs_f64();
     let mut watch = Watch::default();
     let mut measured = Metrics::default();
     progress.stage("training", Some(total));
@@ -216,6 +221,7 @@ pub fn train(
             let epoch_done = 1.0 - (first_step - state.step) as f64 / *epoch_steps as f64;
             if state.step.is_multiple_of(LOG_EVERY) || is_last {
                 let line = watch.line(state.step, epoch as f64 + epoch_done, &parts, rate, norm);
+                let line = Metrics { seconds: Some(seconds()), ..line };
                 metrics_file.write(&line)?;
                 progress.message(&words_of(&line, &measured));
             }
@@ -224,6 +230,7 @@ pub fn train(
                 measured = data.evaluate(recipe, &seen);
                 measured.step = state.step;
                 measured.epoch = epoch as f64 + epoch_done;
+                measured.seconds = Some(seconds());
                 metrics_file.write(&measured)?;
                 let score = score(recipe.select_by, &measured);
                 if state.best.is_none_or(|(best, _)| score > best) {
@@ -260,6 +267,7 @@ pub fn train(
         best_step,
         metrics: measured,
         steps: total,
+        seconds: seconds(),
         sentences_per_second,
     })
 }

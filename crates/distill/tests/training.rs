@@ -158,12 +158,13 @@ fn bits(student: &Student) -> Vec<(String, Vec<u32>)> {
     student.tensors().into_iter().map(|tensor| (tensor.name, bits(tensor.data))).collect()
 }
 
-/// The metrics without the one field that is a time.
+/// The metrics without the fields that are times.
 fn course(folder: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(folder.join(METRICS)).unwrap();
     let line = |line: &str| {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
         line.as_object_mut().unwrap().remove("sentences_per_second");
+        line.as_object_mut().unwrap().remove("seconds");
         // A mean over the steps since the last line restarts with the process.
         line.as_object_mut().unwrap().remove("loss");
         line
@@ -260,6 +261,14 @@ fn a_finished_run_is_finished_when_asked_again() {
     let again = data.run(&recipe, folder.path(), &teacher).unwrap();
     assert_eq!(bits(&first.last), bits(&again.last));
     assert_eq!(bits(&first.best), bits(&again.best));
+    assert!(again.seconds >= course_seconds(folder.path()) && course_seconds(folder.path()) > 0.0);
+}
+
+/// The seconds that the last line of the metrics counts.
+fn course_seconds(folder: &Path) -> f64 {
+    let text = std::fs::read_to_string(folder.join(METRICS)).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    last["seconds"].as_f64().unwrap()
 }
 
 /// Sentences that have nothing to do with each other, said to belong together.
