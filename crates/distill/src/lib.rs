@@ -18,6 +18,7 @@ pub mod feed_forward;
 mod finish;
 pub mod fused;
 pub mod given;
+mod inputs;
 pub mod inspection;
 pub mod loss;
 pub mod mcr2;

@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
-use hpd_encoder::EncodeOptions;
+use burn::tensor::{Device, Tensor, TensorData};
 use hpd_files::{Progress, Result};
 use serde::Serialize;
 
+use crate::inputs::Inputs;
 use crate::loss::{Goals, Vectors, loss};
 use crate::paraphrases::Paraphrases;
 use crate::recipe::Recipe;
@@ -16,7 +16,8 @@ use crate::run::Settings;
 use crate::sentences::Sentences;
 use crate::start::Start;
 use crate::student::{DropoutSites, HeadShape, PackedBatch, Student};
-use crate::triplets::StepTriplets;
+use crate::teacher::Teacher;
+use crate::triplets::{StepTriplets, Triplets};
 
 /// Sentences shown to the teacher to see how fast it is.
 const TEACHER_SAMPLE: usize = 256;
@@ -30,6 +31,8 @@ pub struct Plan {
     pub sentences: usize,
     /// Sentences held back.
     pub held_back: usize,
+    /// Triplets of texts that belong together.
+    pub triplets: usize,
     /// Paraphrases of sentences.
     pub paraphrases: usize,
     /// Optimiser steps over all epochs.
@@ -38,7 +41,7 @@ pub struct Plan {
     pub teacher_bytes: u64,
     /// Bytes of checkpoints: the last with its moments, the one before while it is written, and the best.
     pub checkpoint_bytes: u64,
-    /// Seconds that the teacher needs, measured; `None` for a server, which a plan does not ask.
+    /// Seconds that the teacher needs, measured; `None` for a server, which a plan does not ask, and for a file of vectors.
     pub teacher_seconds: Option<f64>,
     /// Seconds that training needs, measured on a few steps.
     pub training_seconds: f64,
@@ -52,6 +55,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let megabytes = |bytes: u64| bytes as f64 / 1e6;
         writeln!(f, "sentences     {} to train on, {} held back", self.sentences, self.held_back)?;
+        if self.triplets > 0 {
+            writeln!(f, "triplets      {}", self.triplets)?;
+        }
         if self.paraphrases > 0 {
             writeln!(f, "paraphrases   {}", self.paraphrases)?;
         }
@@ -89,30 +95,35 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
     let recipe = &settings.recipe;
     recipe.validate()?;
     let start = settings.start()?;
-    let sentences = settings.read_sentences(progress)?;
-    let paraphrases = settings.read_paraphrases(&sentences, progress)?;
+    let Inputs { device, sentences, triplets, paraphrases, teacher, .. } =
+        Inputs::read(settings, progress)?;
     let epochs = settings.epochs(&sentences);
     let steps = settings.steps(&epochs);
     progress.stage("measuring", None);
-    let (teacher_dim, teacher_rate) = teacher_speed(settings, &sentences)?;
-    let student = fresh_student(recipe, &start, settings)?;
+    // The width of what a server gives is at least that of the student's.
+    let teacher_dim = teacher.width().unwrap_or(recipe.dim);
+    let teacher_rate = teacher_speed(&teacher, &sentences, recipe.seed)?;
+    let student = fresh_student(recipe, &start, &device)?;
     let mut parameters: usize = student.tensors().iter().map(|tensor| tensor.data.len()).sum();
     if let Some(count) = settings.vocabulary {
         // The steps are measured with all tokens: which go is known only when all the text is counted.
         parameters -= (start.config.vocab_size - count) * start.config.hidden_size;
     }
     // Triplets have two or three texts each; all texts are taken to be as long as sentences.
-    let triplets = if recipe.loss.contrast > 0.0 { 5 * recipe.triplets_per_step / 2 } else { 0 };
-    let beside = triplets + paraphrases.as_ref().map_or(0, |_| recipe.paraphrases_per_step);
+    let beside = triplets.as_ref().map_or(0, |_| 5 * recipe.triplets_per_step / 2)
+        + paraphrases.as_ref().map_or(0, |_| recipe.paraphrases_per_step);
     let teacher = settings.teacher.folder().ok();
     let step_seconds =
         step_seconds(recipe, &start, &student, &sentences, beside, (teacher, teacher_dim))?;
     // Weights, two moments and perhaps their mean, in the checkpoint and the next one beside it.
     let copies = if recipe.optimizer.average > 0.0 { 4 } else { 3 };
-    let taught = sentences.len() + paraphrases.as_ref().map_or(0, |it| it.further().len());
+    let taught = sentences.len()
+        + triplets.as_ref().map_or(0, |it| it.texts().len())
+        + paraphrases.as_ref().map_or(0, |it| it.further().len());
     Ok(Plan {
         sentences: epochs.first().copied().unwrap_or(0),
         held_back: sentences.held_back().len(),
+        triplets: triplets.as_ref().map_or(0, Triplets::len),
         paraphrases: paraphrases.as_ref().map_or(0, Paraphrases::len),
         steps,
         teacher_bytes: 2 * (taught * teacher_dim) as u64,
@@ -124,25 +135,19 @@ pub fn plan(settings: &Settings, progress: &dyn Progress) -> Result<Plan> {
     })
 }
 
-/// Width of the teacher's vectors and sentences that it embeds in a second.
-fn teacher_speed(settings: &Settings, sentences: &Sentences) -> Result<(usize, Option<f64>)> {
-    let rows = sentences.sample(TEACHER_SAMPLE, settings.recipe.seed);
+/// Sentences that a teacher embeds in a second; `None` for one that is a file or a server.
+fn teacher_speed(teacher: &Teacher, sentences: &Sentences, seed: u64) -> Result<Option<f64>> {
+    let Teacher::Model(_) = teacher else { return Ok(None) };
+    let rows = sentences.sample(TEACHER_SAMPLE, seed);
     let texts: Vec<&str> = rows.iter().map(|&row| sentences.get(row as usize)).collect();
-    match settings.teacher.model()? {
-        Some(model) => {
-            let began = Instant::now();
-            model.encode(&texts, &EncodeOptions::default())?;
-            let rate = texts.len() as f64 / began.elapsed().as_secs_f64();
-            Ok((model.dim(), Some(rate)))
-        }
-        // The width of vectors elsewhere is at least that of the student's.
-        None => Ok((settings.recipe.dim, None)),
-    }
+    let began = Instant::now();
+    teacher.vectors_of(&texts)?;
+    Ok(Some(texts.len() as f64 / began.elapsed().as_secs_f64()))
 }
 
-fn fresh_student(recipe: &Recipe, start: &Start, settings: &Settings) -> Result<Student> {
-    let (head, device) = (HeadShape::of(recipe), settings.device.open()?);
-    let student = Student::fresh(start.config.clone(), head, recipe.seed, &device)?;
+fn fresh_student(recipe: &Recipe, start: &Start, device: &Device) -> Result<Student> {
+    let head = HeadShape::of(recipe);
+    let student = Student::fresh(start.config.clone(), head, recipe.seed, device)?;
     Ok(student.computing_in(recipe.arithmetic))
 }
 

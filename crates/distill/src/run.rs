@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::beginning::{Beginning, DevSts as Judged, HeldBack, TokenCounts};
 use crate::endpoint::{EndpointOptions, key_from_environment};
 use crate::finish::{Finish, Material, Paraphrased, Together};
+use crate::inputs::Inputs;
 use crate::paraphrases::Paraphrases;
 use crate::projection::Projection;
 use crate::recipe::Recipe;
@@ -122,7 +123,7 @@ impl TeacherArgument {
         })
     }
 
-    fn open(&self) -> Result<Teacher> {
+    pub(crate) fn open(&self) -> Result<Teacher> {
         match self {
             Self::Model { folder, name, opening } => {
                 Teacher::model(name, folder, opening, EncodeOptions::default())
@@ -137,12 +138,6 @@ impl TeacherArgument {
                 Teacher::endpoint(url, options)
             }
         }
-    }
-
-    /// The model, when it runs here.
-    pub(crate) fn model(&self) -> Result<Option<Model>> {
-        let Self::Model { folder, opening, .. } = self else { return Ok(None) };
-        Model::open_with(folder, opening).map(Some)
     }
 
     /// The model folder that layers and vocabulary can be taken from.
@@ -188,7 +183,7 @@ impl Settings {
     }
 
     /// How sentences are read, with what the recipe says of it.
-    fn resolved_options(&self) -> SentenceOptions {
+    pub(crate) fn resolved_options(&self) -> SentenceOptions {
         let recipe = &self.recipe;
         let mut options = self.sentence_options.clone();
         options.seed = recipe.seed;
@@ -208,83 +203,6 @@ impl Settings {
     pub(crate) fn steps(&self, epochs: &[usize]) -> usize {
         epochs.iter().map(|count| count.div_ceil(self.recipe.batch_size)).sum()
     }
-
-    pub(crate) fn read_sentences(&self, progress: &dyn Progress) -> Result<Sentences> {
-        let sentences = Sentences::read(&self.sentences, &self.resolved_options(), progress)?;
-        for file in sentences.files() {
-            progress.note(&file.to_string());
-        }
-        Ok(sentences)
-    }
-
-    /// The texts that belong together; `None` when there are none, and the recipe does not ask for any.
-    fn read_triplets(&self, progress: &dyn Progress) -> Result<Option<Triplets>> {
-        match (self.triplets.is_empty(), self.recipe.loss.contrast > 0.0) {
-            (true, false) => return Ok(None),
-            (true, true) => {
-                return Err(Error::input("`loss.contrast` is above 0, but there are no triplets")
-                    .hint("--triplets FILE, or --set loss.contrast=0"));
-            }
-            (false, false) => {
-                return Err(Error::input(
-                    "there are triplets, but `loss.contrast` is 0: nothing would be learnt from them",
-                )
-                .hint("--recipe supervised, or --set loss.contrast=0.2"));
-            }
-            (false, true) => {}
-        }
-        if let TeacherArgument::Vectors(path) = &self.teacher {
-            return Err(Error::input(format!(
-                "`{}` has no vectors for the texts of triplets",
-                path.display()
-            ))
-            .hint("name the teacher's model folder or server"));
-        }
-        let triplets = Triplets::read(&self.triplets)?;
-        for (path, count) in triplets.files() {
-            progress.note(&format!("{}: {count} triplets", path.display()));
-        }
-        if triplets.left_out() > 0 {
-            progress.note(&format!(
-                "{} triplets are left out: a text is empty or too long, or twice the same",
-                triplets.left_out()
-            ));
-        }
-        Ok(Some(triplets))
-    }
-
-    /// Other words for sentences; `None` when there are none.
-    pub(crate) fn read_paraphrases(
-        &self,
-        sentences: &Sentences,
-        progress: &dyn Progress,
-    ) -> Result<Option<Paraphrases>> {
-        if self.paraphrases.is_empty() {
-            return Ok(None);
-        }
-        let paraphrases = Paraphrases::read(&self.paraphrases, sentences)?;
-        if let (TeacherArgument::Vectors(path), false) =
-            (&self.teacher, paraphrases.further().is_empty())
-        {
-            return Err(Error::input(format!(
-                "`{}` has no vectors for {} sentences of the paraphrases, such as `{}`",
-                path.display(),
-                paraphrases.further().len(),
-                paraphrases.further().get(0)
-            ))
-            .hint("name the teacher's model folder or server, or leave these sentences out"));
-        }
-        for note in paraphrases.notes() {
-            progress.note(&note);
-        }
-        let taken = self.steps(&self.epochs(sentences)) * self.recipe.paraphrases_per_step;
-        progress.note(&format!(
-            "{} paraphrases a step: each comes {:.1} times",
-            self.recipe.paraphrases_per_step,
-            taken as f64 / paraphrases.len() as f64
-        ));
-        Ok(Some(paraphrases))
-    }
 }
 
 /// Runs the whole chain and tells how the student came out.
@@ -295,15 +213,10 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     let recipe = &settings.recipe;
     let whole = settings.start()?;
     let folder = RunFolder::open(&settings.output, settings.resume, settings.overwrite)?;
-    let sentences = settings.read_sentences(progress)?;
-    let triplets = settings.read_triplets(progress)?;
-    let paraphrases = settings.read_paraphrases(&sentences, progress)?;
-    let device = settings.device.open()?;
-    let teacher = settings.teacher.open()?.on(&device)?;
-    check_width(recipe, &teacher)?;
-    let card = teacher.card(&sentences);
-    let given = settings.projection.as_deref();
-    let given = given.map(|path| given_projection(path, recipe, &teacher, &card)).transpose()?;
+    let inputs = Inputs::read(settings, progress)?;
+    let Inputs { device, sentences, triplets, paraphrases, pairs, card, projection: given, .. } =
+        inputs;
+    let teacher = inputs.teacher.on(&device)?;
     let text = Text {
         sentences: &sentences,
         triplets: triplets.as_ref(),
@@ -358,7 +271,6 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     };
     projection.save(folder.path())?;
 
-    let pairs = settings.dev_sts.as_deref().map(sts::read).transpose()?;
     let material = Material {
         sentences: &sentences,
         vectors: &vectors,
@@ -392,46 +304,6 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Scores> {
     finish.export(&settings.output, Some(&scores), settings.overwrite || settings.resume)?;
     folder.finish(&binding, json!(scores))?;
     Ok(scores)
-}
-
-/// The projection of an earlier run of the same teacher.
-fn given_projection(
-    path: &Path,
-    recipe: &Recipe,
-    teacher: &Teacher,
-    card: &TeacherCard,
-) -> Result<Projection> {
-    let projection = Projection::load(path, recipe)?;
-    if !teacher.could_have_made(&projection.origin().teacher, card) {
-        return Err(Error::mismatch(format!(
-            "the projection in `{}` was fitted on vectors of another teacher than `{}`, or on texts cut at another length",
-            path.display(),
-            card.name
-        ))
-        .hint("name the teacher of that run, and --teacher-max-seq-length if it had one"));
-    }
-    if projection.dimensions() != recipe.dim {
-        return Err(Error::mismatch(format!(
-            "the projection in `{}` gives {} numbers, expected `dim` {}",
-            path.display(),
-            projection.dimensions(),
-            recipe.dim
-        ))
-        .hint(format!("--dim {}", projection.dimensions())));
-    }
-    Ok(projection)
-}
-
-/// Found out now, and not after the teacher has embedded everything.
-fn check_width(recipe: &Recipe, teacher: &Teacher) -> Result<()> {
-    match teacher.width() {
-        Some(width) if recipe.dim > width => Err(Error::input(format!(
-            "`--dim {}` is more than the {width} numbers of the teacher's vectors",
-            recipe.dim
-        ))
-        .hint(format!("--dim {}", width.min(128)))),
-        _ => Ok(()),
-    }
 }
 
 /// All that is trained on, as people wrote it.

@@ -73,6 +73,16 @@ impl Triplets {
         &self.texts
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.triplets.len()
+    }
+
+    /// Never true of those that were read.
+    pub fn is_empty(&self) -> bool {
+        self.triplets.is_empty()
+    }
+
     /// The triplets, in the order of their files, as numbers of [`Triplets::texts`] counted from `first`.
     pub fn numbered_from(&self, first: u32) -> Vec<Triplet> {
         let shift = |row| row + first;

@@ -510,6 +510,34 @@ fn a_student_of_paraphrases_is_the_one_that_was_trained_and_stopping_changes_no_
     assert!(killed_twice(&mut settings) == checkpoints(&whole));
 }
 
+#[test]
+fn a_plan_counts_triplets_and_refuses_what_the_run_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = settings(folder.path(), "hpd");
+    run(&first, &Silent).unwrap();
+    let second = second_stage(&first, folder.path());
+    let found = plan(&second, &Silent).unwrap();
+    assert!(found.to_string().contains("triplets      20\n"), "{found}");
+    // 400 sentences and three texts of each triplet, 36 numbers in 16 bits each.
+    assert_eq!(found.teacher_bytes, 2 * 36 * (400 + 60));
+    let pairs = folder.path().join("pairs.tsv");
+    fs::write(&pairs, "score\tsentence1\tsentence2\n").unwrap();
+    let changes: [&dyn Fn(&mut Settings); 5] = [
+        &|it| it.triplets.clear(),
+        &|it| it.dev_sts = Some(pairs.clone()),
+        &|it| it.projection = Some(folder.path().join("none.run")),
+        &|it| it.recipe.dim = 7,
+        &|it| it.recipe.dim = 4096,
+    ];
+    for (i, change) in changes.iter().enumerate() {
+        let mut mistaken = second.clone();
+        change(&mut mistaken);
+        let planned = plan(&mistaken, &Silent).unwrap_err().to_string();
+        assert_eq!(planned, run(&mistaken, &Silent).unwrap_err().to_string(), "change {i}");
+        assert!(!folder.path().join("better.run/teacher").exists(), "change {i}");
+    }
+}
+
 /// Progress that panics when so many steps are taken.
 struct DiesInTraining {
     left: AtomicUsize,
