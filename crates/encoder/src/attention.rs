@@ -4,6 +4,8 @@ pub(crate) mod distances;
 pub(crate) mod placed;
 pub(crate) mod rotary;
 
+use std::ops::Range;
+
 use hpd_kernels::Level;
 use hpd_kernels::rows::{AttentionShape, attend, softmax_rows};
 
@@ -19,14 +21,17 @@ pub(crate) struct Attention {
 /// Longest text whose products our own kernel computes: beyond, packing for the library's pays.
 const SHORT: usize = 96;
 
+/// Most queries of a run. The scores of one against 8192 tokens are 8 MB, where those of all tokens would be 256.
+const MOST_RUN: usize = 256;
+
 /// What one head needs while it is computed.
 #[derive(Default)]
 pub(crate) struct HeadScratch {
     /// Whatever the kernel for short texts keeps.
     short: Vec<f32>,
-    /// `[length, length]`.
+    /// `[queries of a run, keys that they see]`.
     scores: Vec<f32>,
-    /// `[length, head_size]`.
+    /// `[queries of a run, head_size]`.
     context: Vec<f32>,
 }
 
@@ -58,7 +63,8 @@ impl Attention {
                 continue;
             }
             for head in 0..self.heads {
-                self.apply_head(head * self.head_size, qkv, scratch, out);
+                let column = head * self.head_size;
+                runs(tokens).for_each(|run| self.apply_queries(column, run, qkv, scratch, out));
             }
         }
     }
@@ -68,24 +74,40 @@ impl Attention {
         AttentionShape { tokens, heads: self.heads, width, first_token: 0, dropout: None }
     }
 
-    /// One head of one text: the columns that start at `column` of each of Q, K, V and the output.
-    fn apply_head(&self, column: usize, qkv: &[f32], scratch: &mut HeadScratch, out: &mut [f32]) {
+    /// One head of one text for a run of its queries: the columns that start at `column` of each of Q, K, V and the output.
+    fn apply_queries(
+        &self,
+        column: usize,
+        run: Range<usize>,
+        qkv: &[f32],
+        scratch: &mut HeadScratch,
+        out: &mut [f32],
+    ) {
         let (size, width) = (self.head_size, self.heads * self.head_size);
-        let (stride, length) = (3 * width, qkv.len() / (3 * width));
-        let queries = view(&qkv[column..], [length, size], [stride, 1]);
+        let (stride, length, count) = (3 * width, qkv.len() / (3 * width), run.len());
+        let queries = view(&qkv[run.start * stride + column..], [count, size], [stride, 1]);
         let keys = view(&qkv[width + column..], [size, length], [1, stride]);
         let values = view(&qkv[2 * width + column..], [length, size], [stride, 1]);
 
-        scratch.scores.resize(length * length, 0.0);
+        scratch.scores.resize(count * length, 0.0);
         multiply_once(queries, keys, 1.0, &mut scratch.scores);
         softmax_rows(Level::best(), &mut scratch.scores, length, 1.0 / (size as f32).sqrt());
-        scratch.context.resize(length * size, 0.0);
-        let scores = view(&scratch.scores, [length, length], [length, 1]);
+        scratch.context.resize(count * size, 0.0);
+        let scores = view(&scratch.scores, [count, length], [length, 1]);
         multiply_once(scores, values, 1.0, &mut scratch.context);
-        for (out, context) in out.chunks_exact_mut(width).zip(scratch.context.chunks_exact(size)) {
+        let out = out[run.start * width..].chunks_exact_mut(width);
+        for (out, context) in out.zip(scratch.context.chunks_exact(size)) {
             out[column..column + size].copy_from_slice(context);
         }
     }
+}
+
+/// The tokens of a text in as few runs as there can be, all of nearly one length and the longest first: the library has
+/// another way for a single row, which would give other bits, and a matrix that grows takes twice what it needs.
+fn runs(tokens: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = tokens.div_ceil(MOST_RUN);
+    let start = move |run: usize| (run * tokens).div_ceil(count);
+    (0..count).map(move |run| start(run)..start(run + 1))
 }
 
 #[cfg(test)]
@@ -106,6 +128,35 @@ mod tests {
         let value =
             |c| weights.iter().enumerate().map(|(j, w)| w / total * at(j, 2, c)).sum::<f64>();
         columns.map(value).collect()
+    }
+
+    #[test]
+    fn long_texts_give_in_runs_the_bits_that_they_give_at_once() {
+        let attention = Attention { heads: 2, head_size: 12 };
+        for length in [257, 300, 511, 512, 513, 1100] {
+            let noise = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f32 / 8e6 - 1.0;
+            let qkv: Vec<f32> = (0..length * 72).map(noise).collect();
+            let [mut in_runs, mut at_once] = [Vec::new(), vec![0.0; length * 24]];
+            let mut scratch = HeadScratch::default();
+            attention.apply(&qkv, &[0, length], &mut scratch, &mut in_runs);
+            assert!(scratch.scores.capacity() <= MOST_RUN * length);
+            for column in [0, 12] {
+                attention.apply_queries(column, 0..length, &qkv, &mut scratch, &mut at_once);
+            }
+            assert!(in_runs == at_once, "{length} tokens");
+        }
+    }
+
+    #[test]
+    fn runs_take_each_token_once_and_are_of_nearly_one_length() {
+        for tokens in [97, 256, 257, 511, 512, 513, 8192] {
+            let runs: Vec<_> = runs(tokens).collect();
+            assert!(runs.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert_eq!((runs[0].start, runs[runs.len() - 1].end), (0, tokens));
+            let least = runs.iter().map(Range::len).min().unwrap();
+            assert!(runs.iter().all(|run| run.len() <= MOST_RUN.min(least + 1)), "{runs:?}");
+            assert!(runs.iter().all(|run| run.len() <= runs[0].len()), "{runs:?}");
+        }
     }
 
     proptest! {

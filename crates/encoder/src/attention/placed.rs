@@ -9,13 +9,11 @@ use hpd_kernels::Level;
 use hpd_kernels::rows::softmax_rows;
 
 use super::distances::DistanceBias;
-use super::{Attention, HeadScratch};
+use super::{Attention, HeadScratch, MOST_RUN};
 use crate::linear::{multiply_once, view};
 
 /// Fewest queries of a run: shorter ones are not worth a product of their own.
 const LEAST_RUN: usize = 32;
-/// Most queries of a run. The scores of one against the 8192 tokens that ModernBERT takes are 8 MB.
-const MOST_RUN: usize = 256;
 
 /// What happens to scores before the softmax.
 pub(crate) struct Placed<'a> {
