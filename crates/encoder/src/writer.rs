@@ -356,10 +356,12 @@ pub(crate) fn about(mut about: Map<String, Value>, identity: &Identity, dim: usi
     about.into()
 }
 
-/// Every mode is named, used or not: text-embeddings-inference has no default for them.
+/// Every mode is named, used or not: text-embeddings-inference has no default for them. They are read in an order of their
+/// own; modes in another one are listed beside them, which sentence-transformers takes from version 6 on (before, it refuses
+/// the folder).
 fn pooling_config(pooling: &Pooling, hidden: usize) -> Value {
     let has = |mode| pooling.modes.contains(&mode);
-    json!({
+    let mut config = json!({
         "word_embedding_dimension": hidden,
         "pooling_mode_cls_token": has(PoolingMode::Cls),
         "pooling_mode_max_tokens": has(PoolingMode::Max),
@@ -368,7 +370,13 @@ fn pooling_config(pooling: &Pooling, hidden: usize) -> Value {
         "pooling_mode_weightedmean_tokens": false,
         "pooling_mode_lasttoken": false,
         "include_prompt": pooling.include_prompt,
-    })
+    });
+    let as_read = PoolingMode::IN_ORDER.into_iter().filter(|mode| has(*mode));
+    if !as_read.eq(pooling.modes.iter().copied()) {
+        let names: Vec<_> = pooling.modes.iter().map(|mode| mode.name()).collect();
+        config["pooling_mode"] = names.into();
+    }
+    config
 }
 
 fn write_tensors(root: &Path, name: &str, tensors: &[StoredTensor<'_>]) -> Result<()> {
@@ -513,6 +521,21 @@ mod tests {
         assert_eq!((&about["space"], &about["dim"]), (&json!("a space"), &json!(1)));
         assert_eq!(about["teacher"], "a teacher");
         assert_eq!(json_of(&output, "config.json")["torch_dtype"], "float32");
+    }
+
+    #[test]
+    fn pooled_parts_are_read_back_in_the_order_they_were_written_in() {
+        use PoolingMode::{Cls, Max, Mean, MeanSqrtLen};
+        let dir = tempfile::tempdir().unwrap();
+        let several: [&[PoolingMode]; 5] =
+            [&[Mean], &[Cls, Mean], &[Mean, Cls], &[MeanSqrtLen, Max, Cls], &[Mean, Mean]];
+        for modes in several {
+            let pooling = Pooling { modes: modes.to_vec(), include_prompt: false };
+            write_json(dir.path(), "config.json", &pooling_config(&pooling, 8)).unwrap();
+            assert_eq!(Pooling::open(&dir.path().join("config.json")).unwrap(), pooling);
+        }
+        let plain = pooling_config(&Pooling { modes: vec![Cls, Mean], include_prompt: true }, 8);
+        assert!(plain.get("pooling_mode").is_none(), "versions before 6 can read this one");
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Pooling {
         Self { modes: vec![PoolingMode::Mean], include_prompt: true }
     }
 
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let fields: Map<String, Value> = json::read(path)?;
         let include_prompt = fields.get("include_prompt") != Some(&Value::Bool(false));
         let modes = mode_names(&fields)
@@ -48,6 +48,9 @@ impl Pooling {
 }
 
 impl PoolingMode {
+    /// In the order in which the old form's are read, whatever order they stand in.
+    pub(crate) const IN_ORDER: [Self; 4] = [Self::Cls, Self::Max, Self::Mean, Self::MeanSqrtLen];
+
     /// Each, by the name sentence-transformers gives it.
     const NAMES: [(&str, Self); 4] = [
         ("cls", Self::Cls),
