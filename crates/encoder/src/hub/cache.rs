@@ -93,7 +93,16 @@ fn symlink(relative: &Path, _blob: &Path, name: &Path) -> std::io::Result<()> {
 /// Windows grants links only to some users; the others get the file itself.
 #[cfg(not(unix))]
 fn symlink(_relative: &Path, blob: &Path, name: &Path) -> std::io::Result<()> {
-    fs::copy(blob, name).map(drop)
+    whole_copy(blob, name)
+}
+
+/// Copies beside `name` first: a copy that was broken off would be taken for the whole file ever after.
+#[cfg(any(not(unix), test))]
+fn whole_copy(blob: &Path, name: &Path) -> std::io::Result<()> {
+    let unfinished = atomic::sibling(name, &format!("{}.unfinished", std::process::id()));
+    fs::copy(blob, &unfinished).and_then(|_| fs::rename(&unfinished, name)).inspect_err(|_| {
+        let _ = fs::remove_file(&unfinished);
+    })
 }
 
 /// Whether `text` is a commit, in full.
@@ -106,4 +115,22 @@ pub(super) fn is_inside(file: &str) -> bool {
     !file.contains('\\')
         && !file.is_empty()
         && Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_appears_whole_and_one_that_fails_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [blob, name] = ["blob", "config.json"].map(|name| folder.path().join(name));
+        assert!(whole_copy(&blob, &name).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(&blob, "{}").unwrap();
+        whole_copy(&blob, &name).unwrap();
+        whole_copy(&blob, &name).unwrap();
+        assert_eq!(fs::read(&name).unwrap(), b"{}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

@@ -151,8 +151,13 @@ impl<'a> Client<'a> {
             let unfinished = cache.blob(&format!("{name}.incomplete"));
             atomic::create_parent(&blob)?;
             let fail = |error| Error::io("write", &unfinished, error);
-            let mut file =
-                File::options().create(true).append(true).open(&unfinished).map_err(fail)?;
+            // Windows locks only what is open for reading or writing, and appending alone is neither.
+            let mut file = File::options()
+                .read(true)
+                .append(true)
+                .create(true)
+                .open(&unfinished)
+                .map_err(fail)?;
             file.lock().map_err(fail)?;
             // Another process may have brought it while this one waited.
             if !blob.is_file() {
