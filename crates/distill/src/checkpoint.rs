@@ -273,7 +273,8 @@ fn write(path: &Path, tensors: &[Numbers<'_>], state: &RunState) -> Result<()> {
     // Tensor by tensor: in one piece, a checkpoint would need its size in memory once more.
     let written = safetensors::serialize_to_file(views, Some(metadata), &unfinished);
     written.map_err(|e| failed(&e))?;
-    let file = File::open(&unfinished).and_then(|file| file.sync_all());
+    // Windows flushes only what is open for writing.
+    let file = File::options().write(true).open(&unfinished).and_then(|file| file.sync_all());
     file.map_err(|e| Error::io("sync", &unfinished, e))?;
     atomic::rename(&unfinished, path)
 }

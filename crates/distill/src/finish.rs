@@ -104,6 +104,9 @@ impl Finish<'_> {
         let teacher_sts = self.judged.and_then(|judged| judged.teacher);
         let projected_sts = self.judged.and_then(|judged| judged.projected);
         let student_sts = self.student_sts(&student)?;
+        // It maps files of the folder, which Windows does not remove then.
+        drop(student);
+        fs::remove_dir_all(trial).map_err(|e| Error::io("remove", trial, e))?;
         let view = (!texts.is_empty()).then(|| View::of(&full));
         let line = |name: &str, rows: &Matrix, target: Option<&Matrix>, dev_sts| Row {
             name: name.to_owned(),
@@ -111,7 +114,6 @@ impl Finish<'_> {
             held_back: view.as_ref().map(|teacher| teacher.agreement(rows, target)),
             dev_sts,
         };
-        fs::remove_dir_all(trial).map_err(|e| Error::io("remove", trial, e))?;
         Ok(Scores {
             output: self.settings.output.display().to_string(),
             held_back: texts.len(),
