@@ -2,11 +2,12 @@
 //!
 //! One safetensors file, so that weights, moments and the step they belong to cannot come apart: the tensors
 //! under `student.`, `first.`, `second.` and, where a mean of the weights is kept, `average.`, and a JSON header (the `checkpoint` entry of its metadata). It is
-//! written beside the old one and renamed over it, so one whole checkpoint stands at any moment.
+//! written in a folder beside the old one and renamed over it, so one whole checkpoint stands at any moment.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use hpd_files::{Error, Result, atomic};
@@ -22,6 +23,8 @@ use crate::student::Student;
 /// The format written here; readers refuse others.
 const VERSION: u32 = 1;
 const HEADER: &str = "checkpoint";
+/// The folder a checkpoint is written in.
+const UNFINISHED: &str = "unfinished";
 
 /// Where a run stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,9 +122,9 @@ impl Checkpoint {
     /// # Errors
     /// When it is damaged or of another version.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", path, error)),
         };
         let damaged = |what: String| {
@@ -268,15 +271,28 @@ fn write(path: &Path, tensors: &[Numbers<'_>], state: &RunState) -> Result<()> {
     let header = serde_json::to_string(state).map_err(|e| failed(&e))?;
     let metadata = HashMap::from([(HEADER.to_owned(), header)]);
     let views = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor));
-    atomic::create_parent(path)?;
-    let unfinished = atomic::sibling(path, "unfinished");
+    let folder = path.with_file_name(UNFINISHED);
+    clear(&folder)?;
+    fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+    let unfinished = folder.join("checkpoint.safetensors");
     // Tensor by tensor: in one piece, a checkpoint would need its size in memory once more.
     let written = safetensors::serialize_to_file(views, Some(metadata), &unfinished);
     written.map_err(|e| failed(&e))?;
     // Windows flushes only what is open for writing.
     let file = File::options().write(true).open(&unfinished).and_then(|file| file.sync_all());
     file.map_err(|e| Error::io("sync", &unfinished, e))?;
-    atomic::rename(&unfinished, path)
+    atomic::rename(&unfinished, path)?;
+    clear(&folder)
+}
+
+/// Removes what a killed process was writing, which is as large as a checkpoint and has a name that nobody knows.
+fn clear(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::io("remove", folder, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -310,6 +326,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_process_was_writing_is_gone_with_the_next_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join(UNFINISHED);
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join(".tmpa1b2c3"), "half of it").unwrap();
+        let state = RunState::new(&Recipe::load("hpd").unwrap(), BTreeMap::new());
+        let path = folder.path().join("best.safetensors");
+        save_student(&path, &student(), &state).unwrap();
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["best.safetensors"]);
+        assert!(Checkpoint::open(&path).unwrap().is_some());
+    }
+
+    #[test]
     fn wrong_bytes_are_an_error_or_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.safetensors");
@@ -322,7 +352,7 @@ mod tests {
         let average = BTreeMap::from([("head.weight".to_owned(), vec![0.5; 32])]);
         let average = Average::resumed(0.5, average);
         save(&path, &student, &mut optimizer, average.as_ref(), &state).unwrap();
-        let whole = std::fs::read(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
         let header = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
         let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
         proptest!(config, |(damage in damage(), in_header in any::<bool>())| {
@@ -331,7 +361,7 @@ mod tests {
             } else {
                 damage.done_to(&whole)
             };
-            std::fs::write(&path, bytes).unwrap();
+            fs::write(&path, bytes).unwrap();
             if let Ok(Some(checkpoint)) = Checkpoint::open(&path) {
                 let _ = checkpoint.state.check_same(&state, &path);
                 let _ = checkpoint.student(&student);
