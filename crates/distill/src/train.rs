@@ -88,14 +88,8 @@ pub struct DevSts<'a> {
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The student after the last step, or its mean where one is kept.
-    pub last: Student,
     /// The best student by the recipe's measure on the held-back sentences.
     pub best: Student,
-    /// The step that gave the best one.
-    pub best_step: u64,
-    /// What the last evaluation measured.
-    pub metrics: Metrics,
     /// Steps taken over the whole run, earlier processes included.
     pub steps: u64,
     /// Seconds of training, evaluation and checkpoints, over all processes.
@@ -254,22 +248,12 @@ pub fn train(
         }
     }
 
-    let student = averaged(average.as_ref(), &student)?.into_owned();
     let best = match Checkpoint::open(&best_path)? {
         Some(best) => best.student(&student)?,
-        None => student.clone(),
+        None => averaged(average.as_ref(), &student)?.into_owned(),
     };
-    let best_step = state.best.map_or(state.step, |(_, step)| step);
     let sentences_per_second = watch.sentences_per_second();
-    Ok(Outcome {
-        last: student,
-        best,
-        best_step,
-        metrics: measured,
-        steps: total,
-        seconds: seconds(),
-        sentences_per_second,
-    })
+    Ok(Outcome { best, steps: total, seconds: seconds(), sentences_per_second })
 }
 
 /// The student that is looked at and kept: the mean of the weights, where there is one.

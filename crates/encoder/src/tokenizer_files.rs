@@ -12,6 +12,8 @@ use std::path::Path;
 use hpd_files::{Error, Result};
 use serde_json::{Map, Value, json};
 
+use crate::json::read_if_present;
+
 /// Files that go along as they are when they are there.
 const AS_THEY_ARE: [&str; 7] = [
     "added_tokens.json",
@@ -89,14 +91,7 @@ fn copy_cutting(
 }
 
 fn read_object(folder: &Path, name: &str) -> Result<Option<Map<String, Value>>> {
-    let path = folder.join(name);
-    match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-            Error::model(format!("`{}` is damaged", path.display())).caused_by(error)
-        }),
-        Err(error) if error.kind() == NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", &path, error)),
-    }
+    read_if_present(&folder.join(name))
 }
 
 fn write_object(folder: &Path, name: &str, object: &Map<String, Value>) -> Result<()> {
