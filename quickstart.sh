@@ -13,6 +13,10 @@
 #   HPD=PATH                takes this hpd instead of building one
 #   HPD_STS=DIR             measures sentence similarity as well, on tab-separated STS files
 set -eu
+# The caller named these from another folder; a program without a folder is on the PATH.
+HPD=${HPD:-} HPD_STS=${HPD_STS:-}
+case $HPD in /*) ;; */*) HPD=$PWD/$HPD ;; esac
+case $HPD_STS in /* | '') ;; *) HPD_STS=$PWD/$HPD_STS ;; esac
 cd "$(dirname "$0")"
 export LC_ALL=C
 
@@ -22,7 +26,7 @@ readonly WORDNET_NPM_SHA256=9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943
 readonly WORDNET_DEBIAN_SHA256=61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752
 
 readonly cache=quickstart
-readonly hpd=${HPD:-target/release/hpd}
+readonly hpd=${HPD:-${CARGO_TARGET_DIR:-target}/release/hpd}
 case ${QUICKSTART_SIZE:-full} in
     full) readonly work=$cache sentences=30000 epochs=2 layers=2 keep_every=1 ;;
     small) readonly work=$cache/small sentences=3000 epochs=1 layers=1 keep_every=20 ;;
@@ -32,12 +36,14 @@ esac
 main() {
     began=$(date +%s)
     mkdir -p "$work"
-    needs cargo "it builds hpd" "https://rustup.rs"
-    needs cc "SQLite is written in C" "your system's packages: build-essential, gcc or Xcode's command line tools"
+    if [ -z "$HPD" ]; then
+        needs cargo "it builds hpd" "https://rustup.rs"
+        needs cc "SQLite is written in C" "your system's packages: build-essential, gcc or Xcode's command line tools"
+    fi
     once "$cache/teacher" fetch_teacher
     once "$cache/wordnet" fetch_wordnet
     once "$work/text" extract_text
-    if [ -z "${HPD:-}" ]; then
+    if [ -z "$HPD" ]; then
         say "Building hpd"
         run cargo build --release --locked --workspace --bin hpd
     fi

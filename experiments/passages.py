@@ -183,9 +183,12 @@ def main():
         rows += [{"text": passage, "source": name} for passage in kept]
         print(f"{name}: {len(kept)} of {len(found)} passages, {left_out} left out for evaluation text", file=sys.stderr)
     draw.shuffle(rows)
+    # A file that is there is whole: training_texts.sh does not make it again.
+    unfinished = options.output.with_name(f"unfinished.{options.output.name}")
     compressed = options.output.name.endswith(".gz")
-    with (gzip.open if compressed else open)(options.output, "wt", encoding="utf-8") as output:
+    with (gzip.open if compressed else open)(unfinished, "wt", encoding="utf-8") as output:
         output.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    unfinished.replace(options.output)
 
 
 if __name__ == "__main__":

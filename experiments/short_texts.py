@@ -66,8 +66,11 @@ def main():
                     texts.append(text)
             print(f"{name}: {len(texts) - before} texts", file=sys.stderr)
     random.Random(options.seed).shuffle(texts)
-    with gzip.open(options.output, "wt", encoding="utf-8") as output:
+    # A file that is there is whole: training_texts.sh does not make it again.
+    unfinished = options.output.with_name(f"unfinished.{options.output.name}")
+    with gzip.open(unfinished, "wt", encoding="utf-8") as output:
         output.writelines(f"{text}\n" for text in texts)
+    unfinished.replace(options.output)
 
 
 if __name__ == "__main__":

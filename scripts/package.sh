@@ -14,7 +14,7 @@ case $target in *windows*) binary=hpd.exe ;; *) binary=hpd ;; esac
 cargo build --locked --profile dist --package hpd-cli
 rm -rf "$folder"
 mkdir -p "$folder/completions" "$folder/man"
-cp "target/dist/$binary" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$folder"
+cp "${CARGO_TARGET_DIR:-target}/dist/$binary" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$folder"
 # Beside the binary, where it looks for them; their own licence and notice are in it.
 cp -R models "$folder"
 for shell in bash elvish fish powershell zsh; do

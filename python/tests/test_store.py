@@ -88,6 +88,9 @@ def test_adding_again_says_what_became_of_it(store: hpd.Store) -> None:
     assert store["d1"].metadata == {"number": 7} and len(store) == 1205
     assert store.add(["a text alone", "a text alone"]) == hpd.Added(1, 0, 0, 0, 0)
     assert store.add(["a text alone"]).unchanged == 1
+    assert store.add("a text alone").unchanged == 1
+    assert store.add({"id": "one", "text": "one document"}).added == 1
+    assert store.add(store["one"]).unchanged == 1
     store.add([{"_id": "of BEIR", "text": "a"}, {"id": "both", "_id": "kept", "text": "b"}])
     assert store["of BEIR"].metadata == {}
     assert store["both"].metadata == {"_id": "kept"}
@@ -169,6 +172,10 @@ def test_a_store_is_opened_again(store: hpd.Store, tmp_path: Path, monkeypatch: 
     assert info["model"]["space"] == hpd.Model(fixture("bert_mean")).space
     pickled = pickle.loads(pickle.dumps(again))
     assert ids(pickled.search(TEXTS[3]))[0] == "d3"
+    monkeypatch.chdir(fixture("bert_mean").parent)
+    elsewhere = pickle.dumps(hpd.Store(again.path, model="bert_mean", read_only=True))
+    monkeypatch.chdir("/")
+    assert ids(pickle.loads(elsewhere).search(TEXTS[3]))[0] == "d3"
     with pytest.raises(hpd.InputError, match="there already"):
         hpd.Store.create(tmp_path / "notes.store", fixture("bert_mean"))
     with pytest.raises(hpd.Error, match="missing"):

@@ -11,7 +11,8 @@ pub enum Prompt {
     /// The folder's `default_prompt_name`, or none.
     #[default]
     Default,
-    /// The folder's prompt of this name; an error when it has none so named.
+    /// The folder's prompt of this name; an error when it has none so named, but for `query` and `document`, which are empty
+    /// then as in sentence-transformers.
     Named(String),
     /// The folder's `query` prompt if it has one, else the default (sentence-transformers' `encode_query`).
     Query,
@@ -35,7 +36,11 @@ impl Prompt {
     pub(crate) fn words<'a>(&'a self, folder: &'a Folder) -> Result<&'a str> {
         match self {
             Self::Text(words) => Ok(words),
-            Self::Named(name) => named(folder, name).ok_or_else(|| unknown(folder, name)),
+            Self::Named(name) => match named(folder, name) {
+                Some(words) => Ok(words),
+                None if ["query", "document"].contains(&name.as_str()) => Ok(""),
+                None => Err(unknown(folder, name)),
+            },
             Self::Default => Ok(default(folder)),
             Self::Query => Ok(first_of(folder, &["query"])),
             Self::Document => Ok(first_of(folder, &["document", "passage", "corpus"])),

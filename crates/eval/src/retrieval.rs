@@ -4,7 +4,7 @@
 //! `qrels/<split>.tsv`. Every document is scored against every query; no approximation stands between the model
 //! and its numbers. As in BEIR, a document that has the query's own id is not among its hits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use hpd_files::records::{Format, RecordOptions, Records, Source};
@@ -134,7 +134,13 @@ fn read_texts(path: &Path) -> Result<(Vec<String>, HashMap<String, u64>)> {
             let (path, number) = (path.display(), texts.len() + 1);
             Error::input(format!("`{path}` record {number} {what}"))
         };
-        let id = record.id.ok_or_else(|| fail("has no `_id`".to_owned()))?;
+        // Judgements name `_id`, whatever other field is called `id`.
+        let id = match record.fields.get("_id") {
+            Some(Value::String(id)) => Some(id.clone()),
+            Some(Value::Number(id)) => Some(id.to_string()),
+            _ => record.id,
+        };
+        let id = id.ok_or_else(|| fail("has no `_id`".to_owned()))?;
         let title = record.fields.get("title").and_then(Value::as_str).unwrap_or_default();
         let text = format!("{title} {}", record.text).trim().to_owned();
         if places.contains_key(&id) {
@@ -155,19 +161,23 @@ fn read_judgements(
     let mut rows = Rows::open(path)?;
     let (query_id, document_id, score) =
         (rows.column("query-id")?, rows.column("corpus-id")?, rows.column("score")?);
+    // The last judgement of a document holds, whether it is there or not.
+    let mut missing = BTreeMap::new();
     while let Some(fields) = rows.next_row()? {
         let relevance = rows.number(&fields[score], "score")?;
         let Some(&query) = queries.get(&fields[query_id]) else {
             collection.unknown_queries += 1;
             continue;
         };
-        let query = &mut collection.queries[query as usize];
         if let Some(&document) = documents.get(&fields[document_id]) {
-            query.relevance.insert(document, relevance);
+            collection.queries[query as usize].relevance.insert(document, relevance);
         } else {
-            query.missing.push(relevance);
-            collection.unknown_documents += 1;
+            missing.insert((query, fields[document_id].clone()), relevance);
         }
+    }
+    collection.unknown_documents = missing.len();
+    for ((query, _), relevance) in missing {
+        collection.queries[query as usize].missing.push(relevance);
     }
     Ok(())
 }

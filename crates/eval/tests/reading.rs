@@ -169,7 +169,8 @@ fn queries_without_relevant_documents_are_left_out() {
 
 #[test]
 fn judgements_of_unknown_ids_are_counted() {
-    let judgements = vec!["q\ta\t1", "q\tnowhere\t1", "nobody\ta\t1"];
+    // Twice is once, as it is for documents that are there.
+    let judgements = vec!["q\ta\t1", "q\tnowhere\t1", "q\tnowhere\t1", "nobody\ta\t1"];
     let collection = Toy { judgements, ..Toy::default() }.read().unwrap();
     assert_eq!((collection.unknown_documents, collection.unknown_queries), (1, 1));
     // The document that is nowhere cannot be found, so that half of what is relevant is missed.

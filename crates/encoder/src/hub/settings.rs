@@ -35,7 +35,7 @@ impl HubSettings {
         let get = |name: &str| {
             get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
         };
-        let path = |name: &str| get(name).map(PathBuf::from);
+        let path = |name: &str| get(name).map(|path| from_home(&path));
         let home = path("HF_HOME").unwrap_or_else(|| {
             let caches =
                 path("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
@@ -44,11 +44,24 @@ impl HubSettings {
         let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
         let endpoint = get("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
         Self {
-            cache: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),
+            cache: path("HF_HUB_CACHE")
+                .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+                .unwrap_or_else(|| home.join("hub")),
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            token: get("HF_TOKEN").or_else(|| saved_token(&token_file)),
+            token: get("HF_TOKEN")
+                .or_else(|| get("HUGGING_FACE_HUB_TOKEN"))
+                .or_else(|| saved_token(&token_file)),
             offline: ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].iter().any(|name| is_on(get(name))),
         }
+    }
+}
+
+/// A path as `huggingface_hub` takes it: where no shell has read it, `~` is still there.
+fn from_home(path: &str) -> PathBuf {
+    let below = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match (below, std::env::home_dir()) {
+        (Some(below), Some(home)) => home.join(below.trim_start_matches('/')),
+        _ => path.into(),
     }
 }
 
@@ -91,6 +104,10 @@ mod tests {
         assert_eq!(with(&[("HF_HOME", "/a")]).cache, PathBuf::from("/a/hub"));
         assert_eq!(with(&[("HF_HOME", "/a"), ("HF_HUB_CACHE", "/b")]).cache, PathBuf::from("/b"));
         assert_eq!(with(&[("XDG_CACHE_HOME", "/c")]).cache, PathBuf::from("/c/huggingface/hub"));
+        assert_eq!(with(&[("HUGGINGFACE_HUB_CACHE", "/d")]).cache, PathBuf::from("/d"));
+        let home = std::env::home_dir().unwrap();
+        assert_eq!(with(&[("HF_HOME", "~/hf")]).cache, home.join("hf/hub"));
+        assert_eq!(with(&[("HF_HUB_CACHE", "~other/hf")]).cache, PathBuf::from("~other/hf"));
     }
 
     #[test]
@@ -115,5 +132,7 @@ mod tests {
         let settings = with(&[("HF_HOME", home), ("HF_TOKEN", "hf_given")]);
         assert_eq!(settings.token.as_deref(), Some("hf_given"));
         assert!(!format!("{settings:?}").contains("hf_given"));
+        let settings = with(&[("HUGGING_FACE_HUB_TOKEN", "hf_earlier")]);
+        assert_eq!(settings.token.as_deref(), Some("hf_earlier"));
     }
 }
