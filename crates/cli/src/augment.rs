@@ -1,5 +1,6 @@
 //! `hpd augment`: settings from the command line, the copies from the distill room.
 
+use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -36,6 +37,9 @@ pub(crate) struct Arguments {
     /// Seed of what is drawn
     #[arg(long, value_name = "N", default_value_t = AugmentOptions::default().seed)]
     seed: u64,
+    /// Replace an output that is there
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     records: RecordArguments,
 }
@@ -57,6 +61,7 @@ Examples:
   hpd distill --teacher ./teacher --sentences a.txt --paraphrases pairs.tsv --output student";
 
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> {
+    arguments.check_output()?;
     let counts = augment::write(&arguments.settings(), terminal)?;
     terminal.finish();
     terminal.print(&if terminal.json { json(counts)? } else { arguments.summary(counts) })?;
@@ -64,8 +69,23 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
 }
 
 impl Arguments {
+    fn check_output(&self) -> Result<()> {
+        let output = &self.output;
+        let same = |input: &PathBuf| matches!((fs::canonicalize(input), fs::canonicalize(output)), (Ok(a), Ok(b)) if a == b);
+        if self.input.iter().any(same) {
+            let name = output.display();
+            return Err(Error::input(format!("`{name}` is input and output at once"))
+                .hint("choose another --output"));
+        }
+        if output.is_file() && !self.overwrite {
+            return Err(Error::input(format!("`{}` is there already", output.display()))
+                .hint("choose another --output, or replace it with --overwrite"));
+        }
+        Ok(())
+    }
+
     fn settings(&self) -> Settings {
-        let Self { wordnet, input, output, pairs, share, copies, seed, records } = self;
+        let Self { wordnet, input, output, pairs, share, copies, seed, records, .. } = self;
         Settings {
             wordnet: wordnet.clone(),
             input: input.iter().cloned().map(Source::from).collect(),

@@ -57,8 +57,14 @@ fn copies_are_written_packed_or_as_a_table_and_the_same_every_time() {
         .read_to_string(&mut unpacked)
         .unwrap();
     assert_eq!(unpacked, text);
-    augment(&arguments, &[&shop.name("out.txt.gz")]).stdout();
+    assert_refused(
+        &augment(&arguments, &[&shop.name("out.txt.gz")]),
+        &["is there already", "--overwrite"],
+    );
+    augment(&arguments, &[&shop.name("out.txt.gz"), "--overwrite"]).stdout();
     assert_eq!(read("out.txt.gz"), packed);
+    let itself = augment(&arguments, &[&shop.name("in.jsonl"), "--overwrite"]);
+    assert_refused(&itself, &["input and output at once"]);
 
     let counts = augment(
         &arguments,

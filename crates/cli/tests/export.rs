@@ -220,3 +220,23 @@ fn what_cannot_be_exported_is_refused_and_leaves_nothing() {
     let answer = hpd(&["inspect", &int8]);
     assert_refused(&answer, &["holds both", "model.int8.safetensors", "hint: move one"]);
 }
+
+#[test]
+fn a_model_replaces_a_model_and_nothing_else() {
+    let shop = with_int8();
+    let (model, int8, notes) = (shop.name("model"), shop.name("int8"), shop.name("notes"));
+    assert_refused(&hpd(&["export", &model, "--output", &int8]), &["already", "--overwrite"]);
+    hpd(&["export", &model, "--output", &int8, "--overwrite"]).stdout();
+    fs::create_dir(shop.path("notes")).expect("a new folder");
+    shop.write("notes/mine.txt", b"kept");
+    let refused = hpd(&["export", &model, "--output", &notes, "--overwrite"]);
+    assert_refused(&refused, &["already and is no model", "--output"]);
+    let texts = shop.texts(100);
+    let distil = ["distill", "--teacher", &model, "--sentences", &texts, "--output", &notes];
+    let refused = hpd(&[&distil, ["--layers", "1", "--overwrite"].as_slice()].concat());
+    assert_refused(&refused, &["already and is no model"]);
+    assert_eq!(fs::read(shop.path("notes/mine.txt")).expect("it is there"), b"kept");
+    let (int8, run) = (shop.name("int8"), shop.name("notes"));
+    let project = ["export", &int8, "--project", &run, "--output", &shop.name("projected")];
+    assert_refused(&hpd(&project), &["is no run", "STUDENT.run"]);
+}

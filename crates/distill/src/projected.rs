@@ -15,6 +15,7 @@ use crate::export::Space;
 use crate::pca::{Center, Pca};
 use crate::projection::Projection;
 use crate::recipe::Recipe;
+use crate::run_folder::run_path;
 use crate::teacher;
 
 /// Writes `model`, projected as the run in `run` projected its teacher, as the folder `output`. Of the run only
@@ -25,6 +26,19 @@ use crate::teacher;
 /// there already and `replace` is off.
 pub fn export(model: &Path, run: &Path, output: &Path, replace: bool) -> Result<Conversion> {
     let recipe_path = run.join("recipe.toml");
+    if !recipe_path.is_file() {
+        let beside = run_path(run)?;
+        let error = Error::input(format!(
+            "`{}` is no run of `hpd distill`: it has no `recipe.toml`",
+            run.display()
+        ));
+        let hint = if beside.is_dir() {
+            format!("--project {}", beside.display())
+        } else {
+            "name the folder that `hpd distill` left beside the student, STUDENT.run".to_owned()
+        };
+        return Err(error.hint(hint));
+    }
     let recipe = Recipe::load(&recipe_path.display().to_string())?;
     let (Projection::Pca(pca, center) | Projection::Neighbours(pca, center)) =
         Projection::load(run, &recipe)?

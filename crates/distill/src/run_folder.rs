@@ -21,6 +21,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hpd_encoder::writer;
 use hpd_files::{Error, Result, atomic};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -78,6 +79,9 @@ impl RunFolder {
                 output.display()
             ))
             .hint("choose another --output"));
+        }
+        if overwrite {
+            writer::check_replaceable(output, true)?;
         }
         let goes_on = resume && folder.run_file().exists();
         if output.exists() && !overwrite && !goes_on {
@@ -205,7 +209,7 @@ fn compare(name: &str, earlier: &Value, now: &Value, found: &mut Vec<String>) {
 }
 
 /// `dir/student` → `dir/student.run`.
-fn run_path(output: &Path) -> Result<PathBuf> {
+pub(crate) fn run_path(output: &Path) -> Result<PathBuf> {
     let name = output.file_name().ok_or_else(|| {
         Error::input(format!("`--output {}` has no name", output.display()))
             .hint("name a new folder")

@@ -15,7 +15,7 @@ use crate::feed_forward::{self, KeptNeurons};
 use crate::projection::Projection;
 use crate::recipe::{Activation, HeadStart, Recipe};
 use crate::sentences::Sentences;
-use crate::student::{HeadShape, Student, spread_layers};
+use crate::student::{HeadShape, Student, check_layers, spread_layers};
 use crate::table;
 use crate::train::TeacherLayers;
 use crate::vocabulary::{Kept, Vocabulary};
@@ -74,7 +74,10 @@ impl KeptLayers {
                 folder.path.display()
             ))
             .hint(format!("--layers {}", (*count).clamp(1, all.max(1))))),
-            Self::These(layers) => Ok(layers.clone()),
+            Self::These(layers) => {
+                check_layers(layers, all)?;
+                Ok(layers.clone())
+            }
         }
     }
 }

@@ -928,12 +928,16 @@ fn prefix(weights: &Weights) -> String {
     names.unwrap_or_default()
 }
 
-fn check_layers(keep_layers: &[usize], count: usize) -> Result<()> {
-    match keep_layers.iter().find(|&&layer| layer >= count) {
-        Some(layer) => Err(Error::input(format!(
+pub(crate) fn check_layers(keep_layers: &[usize], count: usize) -> Result<()> {
+    if let Some(layer) = keep_layers.iter().find(|&&layer| layer >= count) {
+        return Err(Error::input(format!(
             "layer {layer} cannot be kept, the model has layers 0 to {}",
-            count - 1
-        ))),
+            count.saturating_sub(1)
+        )));
+    }
+    let again = |(i, layer): (usize, &usize)| keep_layers[..i].contains(layer).then_some(*layer);
+    match keep_layers.iter().enumerate().find_map(again) {
+        Some(layer) => Err(Error::input(format!("layer {layer} cannot be kept twice"))),
         None if keep_layers.is_empty() => Err(Error::input("a student needs at least one layer")),
         None => Ok(()),
     }

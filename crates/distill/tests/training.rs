@@ -501,4 +501,6 @@ fn layers_are_cut_from_a_folder_bit_for_bit() {
     }
     let error = Student::from_folder(folder.path(), &[3], head, None, 1, &device).unwrap_err();
     assert_eq!(error.to_string(), "layer 3 cannot be kept, the model has layers 0 to 2");
+    let error = Student::from_folder(folder.path(), &[1, 1], head, None, 1, &device).unwrap_err();
+    assert_eq!(error.to_string(), "layer 1 cannot be kept twice");
 }

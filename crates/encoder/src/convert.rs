@@ -8,13 +8,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hpd_files::atomic::AtomicFolder;
 use hpd_files::{Error, Result};
 use serde_json::{Map, Value};
 
 use crate::architectures::{self, Names};
 use crate::tensor::Tensor;
-use crate::writer::{Dense, Encoder, ModelFolder, Module, Storage, TransformerModules};
+use crate::writer::{Dense, Encoder, ModelFolder, Module, Storage, TransformerModules, begin};
 use crate::{
     DenseModule, Folder, HeadModule, Identity, Model, ModelType, Weights, checkpoint, int8, json,
     mean, weights,
@@ -129,7 +128,7 @@ impl Source {
     }
 
     fn write(self, output: &Path, replace: bool, storage: Storage) -> Result<Conversion> {
-        let unfinished = AtomicFolder::create(output, replace)?;
+        let unfinished = begin(output, replace)?;
         let (identity, dropped) = self.write_into(unfinished.unfinished(), storage)?;
         let opened = Model::open(unfinished.unfinished())?;
         let (dim, parameters) = (opened.dim(), opened.parameters());

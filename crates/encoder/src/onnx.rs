@@ -22,14 +22,13 @@ mod messages;
 
 use std::path::Path;
 
-use hpd_files::atomic::AtomicFolder;
 use hpd_files::{Error, Result};
 use prost::Message;
 use serde_json::json;
 
 use crate::convert::{Conversion, Source};
 use crate::tensor::Tensor;
-use crate::writer::{Encoder, ModelFolder, about, write, write_json};
+use crate::writer::{Encoder, ModelFolder, about, begin, write, write_json};
 use crate::{Folder, Identity, tokenizer_files};
 
 /// Most bytes of tensors in a file: a protobuf ends at 2 GiB, and what is no tensor needs some room.
@@ -59,7 +58,7 @@ pub fn export(source: &Path, output: &Path, replace: bool) -> Result<Conversion>
     let model = source.into_model(NOTE)?;
     let (dim, identity) = (model.check()?, model.identity());
     graph.describe(&facts(&folder, &identity, dim));
-    let unfinished = AtomicFolder::create(output, replace)?;
+    let unfinished = begin(output, replace)?;
     let root = unfinished.unfinished();
     write(root, "onnx/model.onnx", &graph.into_model().encode_to_vec())?;
     write_beside(root, &model, &identity, dim)?;

@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hpd_files::atomic::AtomicFolder;
 use hpd_files::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use crate::convert::{Conversion, Source};
 use crate::modules::{MODULES, Module, below};
-use crate::writer::{Storage, about, create_folder, module, prompts_config, write, write_json};
+use crate::writer::{
+    Storage, about, begin, create_folder, module, prompts_config, write, write_json,
+};
 use crate::{Identity, Model, OpenOptions, Prompt, Side, json};
 
 /// Writes `query` and `document`, both anew, as one folder, in 8 bits if `int8` is said.
@@ -34,7 +35,7 @@ pub fn pair(
     let sources = [of_queries?, of_documents?];
     let space = shared_space(models, &sources)?;
     let prompts = prompts(&sources)?;
-    let unfinished = AtomicFolder::create(output, replace)?;
+    let unfinished = begin(output, replace)?;
     let root = unfinished.unfinished();
     let mut dropped = Vec::new();
     for ((side, _), source) in models.into_iter().zip(sources) {

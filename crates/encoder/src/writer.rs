@@ -9,8 +9,8 @@
 //! A [`ModelFolder`] in, a folder out, whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use hpd_files::atomic::AtomicFolder;
 use hpd_files::{Error, Result};
@@ -19,6 +19,9 @@ use serde_json::{Map, Value, json};
 use crate::architectures::static_embedding;
 use crate::tensor::{self, StoredTensor, Tensor};
 use crate::{DenseActivation, Identity, Pooling, PoolingMode, int8, tokenizer_files};
+
+/// A model folder has one of these.
+const MARKS: [&str; 3] = ["modules.json", "config.json", "hpd.json"];
 
 /// What happens to a pooled vector.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,7 +160,7 @@ impl ModelFolder {
     /// When shapes disagree, a number is not finite, the tokenizer is missing, `output` is there already and
     /// `replace` is off, or the disk is full. `output` is then what it was before.
     pub fn write(&self, output: &Path, replace: bool) -> Result<Identity> {
-        let folder = AtomicFolder::create(output, replace)?;
+        let folder = begin(output, replace)?;
         let identity = self.write_into(folder.unfinished(), Storage::Float32)?;
         folder.commit()?;
         Ok(identity)
@@ -354,6 +357,41 @@ pub(crate) fn about(mut about: Map<String, Value>, identity: &Identity, dim: usi
     about.insert("dim".to_owned(), dim.into());
     about.insert("made_by".to_owned(), concat!("hpd ", env!("CARGO_PKG_VERSION")).into());
     about.into()
+}
+
+/// Starts a model folder, which may replace another one, but nothing else.
+///
+/// # Errors
+/// When `output` is there already and `replace` is off, or it holds something and is no model folder.
+pub(crate) fn begin(output: &Path, replace: bool) -> Result<AtomicFolder> {
+    check_replaceable(output, replace)?;
+    AtomicFolder::create(output, replace)
+}
+
+/// Refuses an output that holds something already, unless it is a model folder and `replace` is on.
+///
+/// # Errors
+/// As told.
+pub fn check_replaceable(output: &Path, replace: bool) -> Result<()> {
+    let mut entries = match fs::read_dir(output) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("use as a folder", output, error)),
+    };
+    if entries.next().is_none() {
+        return Ok(());
+    }
+    let name = output.display();
+    let is_model = MARKS.iter().any(|mark| output.join(mark).is_file());
+    match (is_model, replace) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Error::input(format!("folder `{name}` is there already"))
+            .hint("choose another --output, or replace it with --overwrite")),
+        (false, _) => {
+            Err(Error::input(format!("folder `{name}` is there already and is no model"))
+                .hint("choose another --output"))
+        }
+    }
 }
 
 /// Every mode is named, used or not: text-embeddings-inference has no default for them. They are read in an order of their

@@ -30,6 +30,20 @@ pub struct Results {
     pub models: Vec<ModelResults>,
 }
 
+/// A number of tokens as JSON has it: null for a model that takes texts of any length, whose number no other program could read.
+pub(crate) mod length {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+    pub(crate) fn serialize<S: Serializer>(tokens: &usize, to: S) -> Result<S::Ok, S::Error> {
+        Some(tokens).filter(|tokens| **tokens < usize::MAX).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+        Ok(Option::deserialize(from)?.unwrap_or(usize::MAX))
+    }
+}
+
 /// One row of the table: a model, or a variant of its vectors.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ModelResults {
@@ -44,6 +58,7 @@ pub struct ModelResults {
     /// Numbers in a vector; 0 where there are only words.
     pub dimensions: usize,
     /// Texts were cut at so many tokens.
+    #[serde(with = "length")]
     pub max_seq_length: usize,
     /// The numbers the model computed in.
     #[serde(default)]

@@ -119,6 +119,7 @@ pub struct Results {
     /// Numbers in a vector.
     pub dimensions: usize,
     /// Texts were cut at so many tokens.
+    #[serde(with = "crate::report::length")]
     pub max_seq_length: usize,
     /// Where the texts came from: a file, or `made`.
     pub source: String,

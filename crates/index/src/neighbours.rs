@@ -16,6 +16,9 @@ use crate::{Exactness, Hit, Search, Store};
 /// Documents that look for their neighbours in one pass over the codes.
 const BATCH: usize = 256;
 
+/// How far the score of two equal vectors may be from 1, which their numbers are rounded to.
+const ROUNDING: f32 = 1e-6;
+
 impl Store {
     /// The documents nearest to the one stored under `id`, itself left out; `None` when there is none. Words are not looked at.
     ///
@@ -42,8 +45,8 @@ impl Store {
         Ok(found.map(|data| Matrix { dim: data.len(), data }))
     }
 
-    /// Groups of documents of which each scores at least `threshold` with another of its group, in the order of insertion. A hit's score is
-    /// that with the nearest one. Of vectors of length 1 the score is their cosine.
+    /// Groups of documents of which each scores at least `threshold` with another of its group, up to a millionth for rounding, in the order
+    /// of insertion. A hit's score is that with the nearest one. Of vectors of length 1 the score is their cosine.
     ///
     /// # Errors
     /// When the store cannot be read, or a stop was asked for.
@@ -60,7 +63,7 @@ impl Store {
             progress.stage("comparing", Some(count(snapshot).map_err(fail)?));
             let search = Search {
                 limit: usize::MAX,
-                min_score: Some(threshold),
+                min_score: Some(threshold - ROUNDING),
                 exactness: Exactness::Exact,
                 ..Search::default()
             };

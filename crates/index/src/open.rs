@@ -67,7 +67,8 @@ impl Durability {
 /// Makes the folder with an empty store in it.
 pub(crate) fn create(folder: &Path, settings: &StoreSettings) -> Result<()> {
     refuse_existing(folder)?;
-    let new = AtomicFolder::create(folder, false)?;
+    let new = AtomicFolder::create(folder, false)
+        .map_err(|error| error.hint("choose another name for the store"))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let database = absolute(new.unfinished())?;
     let made = Connection::open_with_flags(database, flags).and_then(|mut connection| {

@@ -191,6 +191,9 @@ impl Store {
     /// the metadata of every document; words cost time for each document that has one of them.
     pub fn search_with(&self, queries: &Matrix, search: &Search<'_>) -> Result<Vec<Vec<Hit>>> {
         self.check_queries(queries)?;
+        if search.min_score.is_some_and(f32::is_nan) {
+            return Err(Error::input("the least score that counts is no number"));
+        }
         self.with_codes(|snapshot, codes| {
             let found = self.ranked(snapshot, codes, queries, search)?;
             Ok(found.iter().map(|scored| self.hits(snapshot, scored)).collect::<Result<_>>()?)

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use hpd_files::{Error, ErrorKind, Silent};
 use hpd_index::{
-    Document, Hit, Indexed, Standing, Store, StoreModel, StoreSettings, index_documents,
+    Document, Hit, Indexed, Search, Standing, Store, StoreModel, StoreSettings, index_documents,
 };
 use proptest::prelude::*;
 
@@ -341,12 +341,30 @@ fn vectors_that_do_not_fit_are_refused_and_nothing_is_added() {
 }
 
 #[test]
+fn equal_vectors_are_duplicates_however_they_are_rounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut store) = new_store(&folder);
+    let length = 1.0 / (DIM as f32 + 1.0).sqrt();
+    let vectors = [[length; DIM], [length; DIM], [-length; DIM]].map(|mut vector| {
+        vector[0] *= 2.0_f32.sqrt();
+        vector
+    });
+    store.add(&["a", "b", "c"].map(|id| document(id, id)), &matrix(&vectors)).unwrap();
+    let groups = store.near_duplicates(1.0, &Silent).unwrap();
+    let ids: Vec<Vec<_>> =
+        groups.iter().map(|group| group.iter().map(|hit| &hit.id[..]).collect()).collect();
+    assert_eq!(ids, [["a", "b"]]);
+}
+
+#[test]
 fn queries_that_do_not_fit_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (_, store) = new_store(&folder);
     assert!(refusal(store.search(&[1.0; 4], 1)).contains("has 4 dimensions"));
     assert!(refusal(store.search(&[], 1)).contains("has 0 dimensions"));
     assert!(refusal(store.search(&[f32::NAN; DIM], 1)).contains("not finite"));
+    let search = Search { min_score: Some(f32::NAN), ..Search::default() };
+    assert!(refusal(store.search_with(&matrix(&[[1.0; DIM]]), &search)).contains("no number"));
 }
 
 #[test]

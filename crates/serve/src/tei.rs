@@ -131,7 +131,9 @@ pub(crate) async fn similarity(
     let Embedded { rows, .. } = service.embed(Inputs::Texts(texts), &options, truncate).await?;
     let mut rows = rows.data.chunks_exact(rows.dim);
     let source = rows.next().unwrap_or_default();
-    let cosine = |row: &[f32]| source.iter().zip(row).map(|(a, b)| a * b).sum();
+    // Rounding must not make more than a cosine of it.
+    let cosine =
+        |row: &[f32]| source.iter().zip(row).map(|(a, b)| a * b).sum::<f32>().clamp(-1.0, 1.0);
     Ok(Json(rows.map(cosine).collect()))
 }
 
@@ -178,7 +180,7 @@ pub(crate) async fn info(State(service): State<Arc<Service>>) -> Result<Json<Val
         "space": model.identity().space,
         "dimensions": model.dim(),
         "prompts": folder.prompts.keys().collect::<Vec<_>>(),
-        "max_input_length": model.max_seq_length(),
+        "max_input_length": Some(model.max_seq_length()).filter(|tokens| *tokens < usize::MAX),
         "max_concurrent_requests": limits.max_concurrent_requests,
         "max_batch_tokens": service.batch_tokens,
         "max_client_batch_size": limits.max_client_batch_size,
