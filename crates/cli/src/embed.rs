@@ -177,8 +177,10 @@ fn check_output(arguments: &Arguments) -> Result<()> {
             .hint("replace it with `--overwrite`, or name another file"));
     }
     if Spool::exists(path) && !arguments.resume && !arguments.overwrite {
-        return Err(Error::input(format!("an earlier command that writes `{name}` was stopped"))
-            .hint("go on with `--resume`, or start again with `--overwrite`"));
+        let begun = format!("an earlier command that writes `{name}` was stopped, or is at work");
+        return Err(
+            Error::input(begun).hint("go on with `--resume`, or start again with `--overwrite`")
+        );
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! and its numbers. As in BEIR, a document that has the query's own id is not among its hits.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use hpd_files::records::{Format, RecordOptions, Records, Source};
@@ -98,6 +99,18 @@ pub fn files(folder: &Path, split: &str) -> Result<[PathBuf; 3]> {
         })
     };
     Ok([find("corpus.jsonl")?, find("queries.jsonl")?, find(&format!("qrels/{split}.tsv"))?])
+}
+
+/// The splits that a collection has judgements for, by name.
+pub fn splits(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder.join("qrels")).into_iter().flatten().flatten();
+    let split = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_suffix(".gz").unwrap_or(&name).strip_suffix(".tsv").map(str::to_owned)
+    };
+    let mut splits: Vec<_> = entries.filter_map(split).collect();
+    splits.sort();
+    splits
 }
 
 /// Reads a collection. A document's text is its title, a space and its text, trimmed.

@@ -121,6 +121,10 @@ pub fn find_retrieval(path: &Path, split: &str) -> Result<Vec<Task>> {
     let expected = format!("a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/{split}.tsv`");
     let is_whole = |folder: &Path| retrieval::files(folder, split).is_ok();
     find_folders(path, split, Kind::Retrieval, retrieval::is_collection, is_whole, &expected)
+        .map_err(|error| match &retrieval::splits(path)[..] {
+            [] => error,
+            there => error.hint(format!("--split {}", there.join(" or --split "))),
+        })
 }
 
 /// Finds classification tasks: the folder itself when it holds a training part, or else each folder in it that does
@@ -337,6 +341,8 @@ mod tests {
         assert_eq!(names(&find_retrieval(folder.path(), "test").unwrap()), "a, b");
         assert_eq!(names(&find_retrieval(folder.path(), "dev").unwrap()), "a");
         assert_eq!(names(&find_retrieval(&folder.path().join("b"), "test").unwrap()), "b");
+        let error = find_retrieval(&folder.path().join("b"), "dev").unwrap_err();
+        assert_eq!(error.hint_text(), Some("--split test"));
     }
 
     #[test]

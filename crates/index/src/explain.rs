@@ -54,6 +54,6 @@ fn is_misread(error: &rusqlite::Error) -> bool {
 pub(crate) fn damaged(folder: &Path, why: &str) -> Error {
     let store = folder.display();
     Error::new(ErrorKind::Io, format!("the store `{store}` is damaged: {why}")).hint(format!(
-        "`hpd inspect --verify {store}` lists the damage; take the folder from a copy, or make it anew with `hpd index create`"
+        "take the folder from a copy, or make it anew with `hpd index create`; as long as it can be opened, `hpd inspect --verify {store}` lists all damage"
     ))
 }
