@@ -301,7 +301,7 @@ impl Store {
             }
             py.check_signals()?;
         };
-        self.work(py, work)
+        compute(py, || work(&self.store))
     }
 
     fn check_process(&self) -> PyResult<()> {

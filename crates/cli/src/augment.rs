@@ -71,8 +71,9 @@ pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Answer> 
 impl Arguments {
     fn check_output(&self) -> Result<()> {
         let output = &self.output;
-        let same = |input: &PathBuf| matches!((fs::canonicalize(input), fs::canonicalize(output)), (Ok(a), Ok(b)) if a == b);
-        if self.input.iter().any(same) {
+        let place = fs::canonicalize(output).ok();
+        let is_output = |input: &PathBuf| place.is_some() && fs::canonicalize(input).ok() == place;
+        if self.input.iter().any(is_output) {
             let name = output.display();
             return Err(Error::input(format!("`{name}` is input and output at once"))
                 .hint("choose another --output"));
