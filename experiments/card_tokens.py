@@ -3,9 +3,10 @@
 
     card_tokens.py --teacher all-MiniLM-L6-v2 --output tokens nli_sentences.txt.gz@0.5 abstracts.jsonl.gz
 
-Lists hold a text a line (.txt), documents a line of JSON with `text` (.jsonl), both also .gz; a share is drawn by --seed. Of each file comes
-NAME.xz: numpy's `tokens` (uint16, without [CLS] and [SEP]), `lengths` of the sentences in tokens and `sentences` of each text. A line of a
-list is one sentence; documents are cut into theirs, from which on_a_card.py takes runs. No text comes twice.
+Lists hold a text a line (.txt), documents a line of JSON with `text` (.jsonl), tables an anchor, a positive and perhaps a negative a line after
+their header (.tsv), all also .gz; a share is drawn by --seed. Of each file comes NAME.xz: numpy's `tokens` (uint16, without [CLS] and [SEP]),
+`lengths` of the sentences in tokens and `sentences` of each text. A line of a list is one sentence; documents are cut into theirs, from which
+on_a_card.py takes runs; of a table each field is one, and `table` says so. No text of a list and no document comes twice.
 """
 
 import argparse
@@ -25,10 +26,18 @@ LONGEST = 254
 NEITHER_LETTER_NOR_DIGIT = re.compile(r"[\W_]+")
 
 
+def is_table(path):
+    return ".tsv" in path.name
+
+
 def texts_of(path, share, known, draw):
     """The sentences of each text."""
     opening = gzip.open if path.suffix == ".gz" else open
     with opening(path, "rt", encoding="utf-8") as lines:
+        if is_table(path):
+            next(lines)
+            yield from (line.rstrip("\n").split("\t") for line in lines if draw.random() < share)
+            return
         for line in lines:
             if draw.random() >= share:
                 continue
@@ -40,7 +49,7 @@ def texts_of(path, share, known, draw):
                 yield sentences_of(text) if documents else [text]
 
 
-def pack(texts, tokenizer):
+def pack(texts, tokenizer, **more):
     texts.sort()
     encoded = tokenizer.encode_batch_fast([sentence for text in texts for sentence in text], add_special_tokens=False)
     ids = [numpy.asarray(one.ids[:LONGEST], numpy.uint16) for one in encoded]
@@ -48,6 +57,7 @@ def pack(texts, tokenizer):
         "tokens": numpy.concatenate(ids),
         "lengths": numpy.fromiter(map(len, ids), numpy.uint16, len(ids)),
         "sentences": numpy.fromiter(map(len, texts), numpy.uint16, len(texts)),
+        **more,
     }
     packed = io.BytesIO()
     numpy.savez(packed, **arrays)
@@ -71,7 +81,7 @@ def main():
     for argument in arguments.files:
         path, _, share = argument.partition("@")
         texts = list(texts_of(Path(path), float(share or 1), known, draw))
-        arrays, packed = pack(texts, tokenizer)
+        arrays, packed = pack(texts, tokenizer, **({"table": numpy.array(True)} if is_table(Path(path)) else {}))
         name = Path(path).name.split(".")[0]
         compressed = lzma.compress(packed, filters=filters)
         (arguments.output / f"{name}.xz").write_bytes(compressed)

@@ -8,6 +8,9 @@ Each run is one student. `--tokens` is what card_tokens.py packed, `--projection
 its run folder, so that the student lies in the space of hpd's others. What comes out is the tensors of a model folder in half precision,
 student.safetensors beside a line of results.jsonl; adopt.py beside this makes a folder of it that `hpd distill --student` goes on with.
 
+With contrast=… a run learns triplets as well, those of the tables among the tokens that tables=NAME:SHARE,… names; start=NAME goes on from
+an earlier run of the same call.
+
 All tokens of a batch stand one behind the other without padding, attention knows where each text ends, and everything is bfloat16 but the
 weights that are kept, the pooled vectors and the loss.
 """
@@ -15,6 +18,7 @@ weights that are kept, the pooled vectors and the loss.
 import argparse
 import gzip
 import io
+import itertools
 import json
 import lzma
 import math
@@ -54,6 +58,8 @@ def spans_of(packed, word_begins, draw):
         start = ends[first] - lengths[first]
         return numpy.stack([start, ends[last - 1] - start], axis=1)
 
+    if "table" in packed:
+        return run(numpy.arange(len(lengths)), numpy.arange(len(lengths)) + 1)
     spans = [run(first, last)]
     if counts.max() > 1:
         alone = numpy.flatnonzero((draw.random(len(lengths)) < ALONE) & (lengths > 4))
@@ -199,6 +205,8 @@ class Lesson:
         self.teacher = embed(teacher, self.texts, TEACHER_TOKENS)
         print(f"taught, {time.time() - began:.0f} s", flush=True)
         self.topics = self.sort_by_topic()
+        topics = self.topics.cpu().numpy()
+        self.tables = {name: rows[numpy.argsort(topics[rows[:, 0]], kind="stable")] for name, rows in self.tables.items()}
         tokenizer = Tokenizer.from_file(str(arguments.teacher / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -209,11 +217,17 @@ class Lesson:
         vocabulary = json.loads((arguments.teacher / "tokenizer.json").read_text())["model"]["vocab"]
         word_begins = numpy.ones(len(vocabulary), bool)
         word_begins[[number for token, number in vocabulary.items() if token.startswith("##")]] = False
-        draw, tokens, spans, self.sources, at = numpy.random.default_rng(self.seed), [], [], {}, 0
+        draw, tokens, spans, self.sources, self.tables, at = numpy.random.default_rng(self.seed), [], [], {}, {}, 0
         with ProcessPoolExecutor() as pool:
             for path, packed in zip(arguments.tokens, pool.map(unpack, arguments.tokens)):
                 found = spans_of(packed, word_begins, draw) + [sum(map(len, tokens)), 0]
-                self.sources[path.name.split(".")[0]] = slice(at, at + len(found))
+                name = path.name.split(".")[0]
+                self.sources[name] = slice(at, at + len(found))
+                if "table" in packed:
+                    counts = packed["sentences"].astype(numpy.int64)
+                    columns = numpy.arange(3)
+                    places = at + counts.cumsum()[:, None] - counts[:, None] + columns
+                    self.tables[name] = numpy.where(columns < counts[:, None], places, -1)
                 at += len(found)
                 tokens.append(packed["tokens"])
                 spans.append(found)
@@ -251,6 +265,16 @@ class Lesson:
         rows = rows[: len(rows) // group * group].view(-1, group)
         rows = rows[torch.randperm(len(rows), device=self.device)].reshape(-1).cpu().numpy()
         return rows[: len(rows) // size * size].reshape(-1, size)
+
+    def triplets(self, run, draw):
+        """Rows of one table, drawn by 'TABLE:SHARE,…': anchors, positives and, where there are any, negatives; groups of one topic."""
+        tables = [part.partition(":") for part in run["tables"].split(",")]
+        shares = numpy.array([float(share or 1) for _, _, share in tables])
+        rows = self.tables[tables[draw.choice(len(tables), p=shares / shares.sum())][0]]
+        group = run["group"]
+        first = draw.integers(0, len(rows) - group, run["triplets"] // group)
+        columns = rows[(first[:, None] + numpy.arange(group)).reshape(-1)].T
+        return numpy.concatenate([column[column >= 0] for column in columns])
 
     def measure(self, body):
         """Spearman of the development pairs; of each set nDCG@10, and how many of the teacher's first 10 are found; means."""
@@ -326,12 +350,27 @@ def divergence(output, teacher, temperature):
     return functional.kl_div(neighbours(output), neighbours(teacher), reduction="batchmean", log_target=True)
 
 
+def contrast(output, teacher, count, temperature):
+    """As in hpd: each of `count` anchors must find its positive among all positives and negatives that the teacher finds less near to it."""
+    anchors, candidates = functional.normalize(output[:count]), functional.normalize(output[count:])
+    guide = teacher[:count] @ teacher[count:].T
+    own = torch.arange(count, device=output.device)
+    left_out = guide >= guide[own, own][:, None]
+    left_out[own, own] = False
+    if len(candidates) == 2 * count:
+        left_out[own, count + own] = False
+    return functional.cross_entropy((anchors @ candidates.T / temperature).masked_fill(left_out, -1e4), own)
+
+
 def loss_of(output, target, teacher, run):
+    """The first `batch` rows are texts, the others triplets, if there are any."""
     loss, weights = 0.0, 0.0
     for width in (*run["prefixes"], output.shape[1]):
         part = functional.normalize(output[:, :width])
         one = run["cosine"] * (1 - (part * functional.normalize(target[:, :width])).sum(1).mean())
         one = one + run["relational"] * divergence(part, teacher, run["temperature"])
+        if run["contrast"]:
+            one = one + run["contrast"] * contrast(part[run["batch"] :], teacher[run["batch"] :], run["triplets"], run["temperature"])
         weight = 1.0 if width == output.shape[1] else run["prefix_weight"]
         loss, weights = loss + weight * one, weights + weight
     return loss / weights
@@ -342,14 +381,17 @@ def train(lesson, run, others):
     torch.manual_seed(run["seed"])
     if run["start"]:
         tensors = {name: tensor for name, tensor in others[run["start"]].tensors().items() if name != "head"}
-        body = Body(tensors, run["keep"], others[run["start"]].head, lesson.heads).to(lesson.device)
+        start = others[run["start"]]
+        body = Body(tensors, run["keep"] or tuple(range(start.layers)), start.head, lesson.heads).to(lesson.device)
     else:
         run["keep"] = run["keep"] or tuple((i + 1) * lesson.layers // run["layers"] - 1 for i in range(run["layers"]))
         body = lesson.body(run["keep"], lesson.components.cpu())
+    run["layers"] = body.layers
     matrices = [p for name, p in body.named_parameters() if p.dim() == 2 and "embeddings" not in name]
     rest = [p for name, p in body.named_parameters() if p.dim() != 2 or "embeddings" in name]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), fused=lesson.device.type == "cuda")
+    mean, draw = [p.detach().clone() for p in body.parameters()], numpy.random.default_rng(run["seed"])
     shares, began, step, told, epochs, done = lesson.chosen(run["of"]), time.time(), 0, [], 0, 0.0
     while done < 1:
         epochs += 1
@@ -357,6 +399,8 @@ def train(lesson, run, others):
             done = (time.time() - began) / run["seconds"]
             if done >= 1:
                 break
+            if run["contrast"]:
+                rows = numpy.concatenate([rows, lesson.triplets(run, draw)])
             batch = lesson.texts.batch(rows, STUDENT_TOKENS)
             target, teacher = lesson.targets(batch.rows, run["center"])
             loss = loss_of(body(batch), target, teacher, run)
@@ -368,10 +412,15 @@ def train(lesson, run, others):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
+            if run["average"]:
+                torch._foreach_lerp_(mean, [p.detach() for p in body.parameters()], 1 - min(run["average"], step / (step + 1)))
             # Reading the loss also keeps the clock, by which the rate falls, with the card.
             if step % 20 == 0:
                 told.append((step, round(loss.item(), 4)))
     seconds = time.time() - began
+    if run["average"]:
+        for parameter, averaged in zip(body.parameters(), mean):
+            parameter.data.copy_(averaged)
     result = run | {"steps": step, "epochs": epochs, "seconds": round(seconds, 1), "texts_per_second": round(step * run["batch"] / seconds),
                     "losses": told[:: max(1, len(told) // 20)], "development": lesson.measure(body)}
     print(json.dumps({name: value for name, value in result.items() if name != "losses"}), told[-1:], flush=True)
@@ -388,12 +437,28 @@ def keep(body, result, output):
 
 def plan(text):
     run = {"layers": 3, "keep": (), "start": "", "seconds": 60.0, "rate": 1e-3, "warm_up": 200, "batch": 2048, "group": 16, "cosine": 1.0, "relational": 0.3,
-           "temperature": 0.05, "center": 1.0, "prefixes": (), "prefix_weight": 0.25, "of": "all", "seed": 1}
+           "temperature": 0.05, "center": 1.0, "prefixes": (), "prefix_weight": 0.25, "of": "all", "seed": 1,
+           "average": 0.0, "contrast": 0.0, "triplets": 512, "tables": ""}
     for part in text.split():
         name, _, value = part.partition("=")
         known = run.get(name, "")
         run[name] = tuple(int(number) for number in value.split(",")) if isinstance(known, tuple) else type(known)(value)
     return run
+
+
+def added_to(path):
+    """Lines of a file as they are added, until one says 'end'."""
+    told = 0
+    while path:
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        for line in lines[told:]:
+            if line.strip() == "end":
+                return
+            if not line.endswith("\n"):
+                break
+            told += 1
+            yield line.strip()
+        time.sleep(0.2)
 
 
 def main():
@@ -407,12 +472,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--until", type=float, default=math.inf, help="seconds after which no run is begun that would take longer")
     parser.add_argument("--do-not-keep", action="store_true", help="only measure")
-    parser.add_argument("runs", nargs="+", help="'name=… layers=… seconds=… rate=… relational=… of=SOURCE:SHARE,…'")
+    parser.add_argument("--more", type=Path, help="a file that further runs are read from, as lines are added to it, until one says 'end'")
+    parser.add_argument("runs", nargs="*", help="'name=… layers=… seconds=… rate=… relational=… of=SOURCE:SHARE,…'")
     arguments = parser.parse_intermixed_args()
     began, others = time.time(), {}
     arguments.output.mkdir(parents=True, exist_ok=True)
     lesson = Lesson(arguments, torch.device(arguments.device))
-    for text in arguments.runs:
+    for text in itertools.chain(arguments.runs, added_to(arguments.more)):
         run = plan(text)
         if time.time() - began + run["seconds"] > arguments.until:
             print(f"no time for {text}", flush=True)

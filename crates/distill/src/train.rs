@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use hpd_encoder::Tokens;
+use hpd_eval::course::Course;
 use hpd_files::vectors::Matrix;
 use hpd_files::{Error, Progress, Result, interrupt};
 
@@ -94,7 +95,7 @@ pub struct Outcome {
     pub steps: u64,
     /// Seconds of training, evaluation and checkpoints, over all processes.
     pub seconds: f64,
-    /// Sentences a second over this process's steps, without evaluation and checkpoints.
+    /// Sentences a second over all steps, earlier processes included, without evaluation and checkpoints.
     pub sentences_per_second: f64,
 }
 
@@ -252,7 +253,8 @@ pub fn train(
         Some(best) => best.student(&student)?,
         None => averaged(average.as_ref(), &student)?.into_owned(),
     };
-    let sentences_per_second = watch.sentences_per_second();
+    let course = Course::read(&folder.join(METRICS))?;
+    let sentences_per_second = course.sentences_per_second().unwrap_or_default();
     Ok(Outcome { best, steps: total, seconds: seconds(), sentences_per_second })
 }
 
@@ -397,12 +399,11 @@ fn product(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
-/// Counts steps and the time they take, pauses for evaluation and checkpoints left out.
+/// Counts steps since the last line of metrics and the time they take, pauses for evaluation and checkpoints left out.
 #[derive(Debug)]
 struct Watch {
     started: Instant,
     since_line: Sum,
-    whole: Sum,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -415,7 +416,7 @@ struct Sum {
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { started: Instant::now(), since_line: Sum::default(), whole: Sum::default() }
+        Self { started: Instant::now(), since_line: Sum::default() }
     }
 }
 
@@ -427,21 +428,15 @@ impl Sum {
 
 impl Watch {
     fn step(&mut self, loss: f64, sentences: usize) {
-        let time = self.started.elapsed();
-        for sum in [&mut self.since_line, &mut self.whole] {
-            sum.steps += 1.0;
-            sum.loss += loss;
-            sum.sentences += sentences;
-            sum.time += time;
-        }
+        let sum = &mut self.since_line;
+        sum.steps += 1.0;
+        sum.loss += loss;
+        sum.sentences += sentences;
+        sum.time += self.started.elapsed();
     }
 
     fn resume(&mut self) {
         self.started = Instant::now();
-    }
-
-    fn sentences_per_second(&self) -> f64 {
-        self.whole.sentences_per_second()
     }
 
     fn line(&mut self, step: u64, epoch: f64, parts: &Loss, rate: f64, norm: f64) -> Metrics {

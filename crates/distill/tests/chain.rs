@@ -600,7 +600,8 @@ fn a_run_is_bound_to_how_often_it_takes_its_files_and_to_what_comes_beside_them(
     (settings.resume, settings.overwrite) = (false, true);
     run(&settings, &Silent).unwrap();
     (settings.resume, settings.overwrite) = (true, false);
-    run(&settings, &Silent).unwrap();
+    let of_no_step = run(&settings, &Silent).unwrap();
+    assert!(of_no_step.sentences_per_second > 0.0, "the speed is that of the steps before");
     settings.sentences[0].weight = 5.0;
     let error = run(&settings, &Silent).unwrap_err().to_string();
     assert!(error.contains("its weights of files was [[400,2.0]]"), "{error}");
