@@ -443,6 +443,8 @@ def plan(text):
         name, _, value = part.partition("=")
         known = run.get(name, "")
         run[name] = tuple(int(number) for number in value.split(",")) if isinstance(known, tuple) else type(known)(value)
+    if run["triplets"] % run["group"]:
+        raise SystemExit(f"triplets={run['triplets']}, expected a multiple of group={run['group']}: {text}")
     return run
 
 
